@@ -1,0 +1,35 @@
+# make run     the whole panel on this machine: http://127.0.0.1:8000/
+#              PORT=8080 another port, BIND=0.0.0.0 reachable from outside, DRIVER=fake simulated hosts
+# make lint    style, types, templates, migrations
+# make test    all levels of tests, with a table of what ran; ARGS="-k name" for some of them
+# make bench   how fast it is, each figure beside a peer of the same run; ARGS="pages live" for some
+
+export DRIVER PORT BIND
+PYTHON := .venv/bin/python
+
+.PHONY: help run lint test bench
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile
+
+run:
+	@deploy/setup run
+	@VPSPANEL_DRIVER=$${DRIVER:-$${VPSPANEL_DRIVER:-libvirt}} exec $(PYTHON) manage.py serve
+
+lint:
+	@deploy/setup dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m djlint --quiet --lint templates
+	$(PYTHON) manage.py makemigrations --check --dry-run
+	$(PYTHON) manage.py check --fail-level WARNING
+	bash -n deploy/setup deploy/test deploy/libvirt-host .ci/run
+
+test:
+	@deploy/setup dev
+	@deploy/test $(ARGS)
+
+bench:
+	@deploy/setup dev
+	@$(PYTHON) -m tests.bench $(ARGS)

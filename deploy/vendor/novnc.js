@@ -1,0 +1,2 @@
+// One module: noVNC's client.
+export { default as RFB } from "@novnc/novnc";
