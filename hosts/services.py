@@ -1,0 +1,218 @@
+"""What may be done to the machine room's records.
+
+Capacity and addresses change hands here only. Every change is one
+conditional UPDATE whose row count is looked at, so it is right on SQLite and
+PostgreSQL alike, and giving back twice gives back once. Callers that take or
+give back several things do so in this order, so that two transactions never
+wait for each other: capacity, IPv4, IPv6.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections.abc import Iterable
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from hosts.errors import NoAddress, NoCapacity
+from hosts.models import (
+    CapacityClaim,
+    Family,
+    Host,
+    HostStatus,
+    Image,
+    IPAddress,
+    IPPool,
+    Location,
+    StoragePool,
+)
+from hosts.placement import Candidate, Need, rank
+
+
+def candidates(location: Location | None = None, image: Image | None = None) -> list[Candidate]:
+    """Every accepting, reachable host with each of its accepting pools.
+
+    One query, or two with an image.
+    """
+    pools = StoragePool.objects.filter(
+        accepting=True,
+        host__accepting=True,
+        host__location__accepting=True,
+        host__status=HostStatus.REACHABLE,
+    )
+    if location is not None:
+        pools = pools.filter(host__location=location)
+    staged: set[int] = set()
+    if image is not None and image.sha256:
+        staged = set(
+            pools.filter(staged__sha256=image.sha256).values_list("pk", flat=True).order_by()
+        )
+    return [
+        Candidate(
+            host_id=pool.host_id,
+            pool_id=pool.pk,
+            vcpus_free=pool.host.vcpus_limit - pool.host.vcpus_used,
+            memory_free_mib=pool.host.memory_limit_mib - pool.host.memory_used_mib,
+            memory_limit_mib=pool.host.memory_limit_mib,
+            disk_free_gib=pool.limit_gib - pool.used_gib,
+            has_image=pool.pk in staged,
+        )
+        for pool in pools.select_related("host")
+    ]
+
+
+def claim_capacity(
+    owner: UUID, need: Need, *, location: Location, image: Image | None = None
+) -> CapacityClaim:
+    """Hold `need` on the best host of the location for `owner`.
+
+    Must run inside the transaction of the order. Raises `NoCapacity`.
+    """
+    for candidate in rank(candidates(location, image), need):
+        # Rolling back lets go of the host's row, also on PostgreSQL: who tries the hosts in
+        # another order must not wait for one that was only tried.
+        with contextlib.suppress(_NoRoom), transaction.atomic():
+            _take_room(candidate, need)
+            return CapacityClaim.objects.create(
+                owner=owner,
+                host_id=candidate.host_id,
+                pool_id=candidate.pool_id,
+                vcpus=need.vcpus,
+                memory_mib=need.memory_mib,
+                disk_gib=need.disk_gib,
+            )
+    raise NoCapacity(f"no host in {location} has room for {need}")
+
+
+class _NoRoom(Exception):
+    """Somebody else took it since the candidates were looked at."""
+
+
+def _take_room(candidate: Candidate, need: Need) -> None:
+    """Raise the counters of host and pool. Raises `_NoRoom` unless both still have room."""
+    taken = Host.objects.filter(
+        pk=candidate.host_id,
+        accepting=True,
+        vcpus_used__lte=F("vcpus_limit") - need.vcpus,
+        memory_used_mib__lte=F("memory_limit_mib") - need.memory_mib,
+    ).update(
+        vcpus_used=F("vcpus_used") + need.vcpus,
+        memory_used_mib=F("memory_used_mib") + need.memory_mib,
+    )
+    if not taken:
+        raise _NoRoom
+    taken = StoragePool.objects.filter(
+        pk=candidate.pool_id, accepting=True, used_gib__lte=F("limit_gib") - need.disk_gib
+    ).update(used_gib=F("used_gib") + need.disk_gib)
+    if not taken:
+        raise _NoRoom
+
+
+def _give_room(host_id: int, pool_id: int, need: Need) -> None:
+    Host.objects.filter(pk=host_id).update(
+        vcpus_used=F("vcpus_used") - need.vcpus,
+        memory_used_mib=F("memory_used_mib") - need.memory_mib,
+    )
+    StoragePool.objects.filter(pk=pool_id).update(used_gib=F("used_gib") - need.disk_gib)
+
+
+def release_capacity(owner: UUID) -> bool:
+    """Give back what `owner` holds; False if it held nothing (so: safe to call twice)."""
+    with transaction.atomic():
+        claim = CapacityClaim.objects.filter(owner=owner).first()
+        if claim is None or not CapacityClaim.objects.filter(pk=claim.pk).delete()[0]:
+            return False
+        need = Need(claim.vcpus, claim.memory_mib, claim.disk_gib)
+        _give_room(claim.host_id, claim.pool_id, need)
+        return True
+
+
+def take_address(owner: UUID, *, location: Location, family: Family) -> IPAddress:
+    """An address of the location, for `owner` alone: a rested one first, else a never used one.
+
+    Must run inside the transaction of the order. Raises `NoAddress`.
+    """
+    pools = IPPool.objects.filter(location=location, family=family, accepting=True)
+    for pool in pools:
+        address = _take_rested(pool, owner) or _take_new(pool, owner)
+        if address is not None:
+            return address
+    raise NoAddress(f"no free {Family(family).label} address in {location}")
+
+
+def _take_rested(pool: IPPool, owner: UUID) -> IPAddress | None:
+    """A freed address whose quarantine is over, oldest first."""
+    now = timezone.now()
+    rested = IPAddress.objects.filter(
+        Q(free_after__lte=now) | Q(free_after__isnull=True), pool=pool, owner__isnull=True
+    )
+    while (
+        pk := rested.order_by("free_after", "pk").values_list("pk", flat=True).first()
+    ) is not None:
+        if rested.filter(pk=pk).update(owner=owner, taken_at=now, free_after=None):
+            return IPAddress.objects.get(pk=pk)
+    return None
+
+
+def _take_new(pool: IPPool, owner: UUID) -> IPAddress | None:
+    """The next address that nobody ever had, past those that staff entered by hand."""
+    while True:
+        index = IPPool.objects.values_list("next_index", flat=True).get(pk=pool.pk)
+        if index > pool.last_index:
+            return None
+        if not IPPool.objects.filter(pk=pool.pk, next_index=index).update(next_index=index + 1):
+            continue
+        address, created = IPAddress.objects.get_or_create(
+            address=address_at(pool, index),
+            defaults={
+                "pool": pool,
+                "family": pool.family,
+                "owner": owner,
+                "taken_at": timezone.now(),
+            },
+        )
+        if created:
+            return address
+
+
+def address_at(pool: IPPool, index: int) -> str:
+    """The `index`-th IPv4 address of the pool, or its `index`-th /64 in CIDR form."""
+    network = ipaddress.ip_network(pool.network)
+    if pool.family == Family.V4:
+        return str(network[index])
+    base = int(network.network_address) + (index << 64)
+    return str(ipaddress.IPv6Network((base, 64)))
+
+
+def free_addresses(owner: UUID) -> int:
+    """Give back every address of `owner` into quarantine; how many there were."""
+    now = timezone.now()
+    freed = 0
+    for address in IPAddress.objects.filter(owner=owner).select_related("pool"):
+        freed += IPAddress.objects.filter(pk=address.pk, owner=owner).update(
+            owner=None, taken_at=None, free_after=now + address.pool.quarantine
+        )
+    return freed
+
+
+def addresses_left(locations: Iterable[Location]) -> dict[tuple[int, int], bool]:
+    """For each (location id, family): whether an order would get an address now. Two queries."""
+    now = timezone.now()
+    left: dict[tuple[int, int], bool] = {}
+    pools = list(IPPool.objects.filter(location__in=list(locations), accepting=True))
+    rested = set(
+        IPAddress.objects.filter(
+            Q(free_after__lte=now) | Q(free_after__isnull=True), pool__in=pools, owner__isnull=True
+        )
+        .values_list("pool_id", flat=True)
+        .distinct()
+    )
+    for pool in pools:
+        key = (pool.location_id, pool.family)
+        has = pool.next_index <= pool.last_index or pool.pk in rested
+        left[key] = left.get(key, False) or has
+    return left
