@@ -1,0 +1,204 @@
+"""The actions queue for staff: what runs, what failed and why, what waits for a person.
+
+Only the engine writes an action. Staff may cancel what has not begun, let go
+on what was parked, and have it undone; all through the services, so all leave an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.defaultfilters import truncatechars
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from vpspanel.actions import services
+from vpspanel.actions.models import Action, ActionState, StepRecord
+from vpspanel.errors import Refused
+from vpspanel.events.actor import Actor
+from vpspanel.events.staff import (
+    STYLE,
+    ActingAdmin,
+    ReadOnlyInline,
+    facts,
+    staff_actor,
+    word,
+)
+
+TONES = {
+    ActionState.QUEUED: "plain",
+    ActionState.RUNNING: "busy",
+    ActionState.PARKED: "warn",
+    ActionState.SUCCESS: "good",
+    ActionState.ERROR: "bad",
+    ActionState.CANCELLED: "plain",
+}
+
+
+class StepInline(ReadOnlyInline):
+    """The steps that were done, and undone."""
+
+    model = StepRecord
+    fields = ("name", "undo", "attempt", "started", "seconds")
+    readonly_fields = fields
+    verbose_name_plural = "steps done"
+
+    @admin.display(description="took")
+    def seconds(self, step: StepRecord) -> str:
+        return _span(step.finished - step.started)
+
+
+@admin.register(Action)
+class ActionAdmin(ActingAdmin):
+    """All actions, newest first."""
+
+    list_display = (
+        "id",
+        "command",
+        "resource",
+        "shown_state",
+        "doing",
+        "attempt",
+        "tries",
+        "error",
+        "actor",
+        "created",
+        "took",
+    )
+    list_filter = ("state", "command", "resource_type", "created")
+    list_select_related = ("actor",)
+    search_fields = ("=id", "=resource_id", "error_code", "error_detail", "worker", "actor__email")
+    search_help_text = "An action's or a resource's id, an error code or text, a worker, a person."
+    show_full_result_count = False
+    ordering = ("-id",)
+    inlines = (StepInline,)
+    actions = ("try_again", "give_up", "cancel")
+    fieldsets = (
+        (None, {"fields": ("command", "resource", "project_id", "actor", "shown_args")}),
+        (
+            "Where it stands",
+            {"fields": ("shown_state", "doing", "detail", "undoing", "shown_memory")},
+        ),
+        ("Error", {"fields": ("error_code", "error_message", "shown_detail")}),
+        (
+            "Engine",
+            {
+                "fields": (
+                    "attempt",
+                    "tries",
+                    "worker",
+                    "lease_until",
+                    "run_after",
+                    "deadline",
+                    "failing_since",
+                    "group",
+                    "group_limit",
+                )
+            },
+        ),
+        ("Time", {"fields": ("created", "started", "finished", "took")}),
+    )
+
+    class Media:
+        css = STYLE
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        """Who may cancel and retry: whoever may change actions."""
+        return request.user.has_perm("actions.change_action")
+
+    @admin.action(description="Try again what needs attention", permissions=["operate"])
+    def try_again(self, request: HttpRequest, actions: QuerySet[Action]) -> None:
+        def retry(action: Action, actor: Actor) -> None:
+            services.retry_parked(action, actor=actor)
+
+        self._each(request, actions, retry, "goes on")
+
+    @admin.action(description="Give up what needs attention, and undo it", permissions=["operate"])
+    def give_up(self, request: HttpRequest, actions: QuerySet[Action]) -> None:
+        def give_up(action: Action, actor: Actor) -> None:
+            services.give_up(action, actor=actor)
+
+        self._each(request, actions, give_up, "is undone")
+
+    @admin.action(description="Cancel what has not begun", permissions=["operate"])
+    def cancel(self, request: HttpRequest, actions: QuerySet[Action]) -> None:
+        def cancel(action: Action, actor: Actor) -> None:
+            services.cancel(action, actor=actor)
+
+        self._each(request, actions, cancel, "was cancelled")
+
+    def _each(
+        self,
+        request: HttpRequest,
+        actions: QuerySet[Action],
+        do: Callable[[Action, Actor], None],
+        said: str,
+    ) -> None:
+        actor = staff_actor(request)
+        for action in actions.order_by("pk"):
+            name = f"Action {action.command} #{action.pk}"
+            try:
+                do(action, actor)
+            except Refused as refusal:
+                self.message_user(request, f"{name}: {refusal.message}", messages.ERROR)
+            else:
+                self.message_user(request, f"{name} {said}.", messages.SUCCESS)
+
+    @admin.display(ordering="resource_id")
+    def resource(self, action: Action) -> str:
+        return f"{action.resource_type} {action.resource_id}"
+
+    @admin.display(description="state", ordering="state")
+    def shown_state(self, action: Action) -> SafeString:
+        return word(action.get_state_display(), TONES[ActionState(action.state)])
+
+    @admin.display(description="step")
+    def doing(self, action: Action) -> SafeString | str:
+        if not action.is_open:
+            return action.step
+        way = "undoing " if action.undoing else ""
+        return format_html(
+            '{}{} <progress max="100" value="{}"></progress><span class="detail">{}</span>',
+            way,
+            action.step,
+            action.progress,
+            action.detail,
+        )
+
+    @admin.display(ordering="error_code")
+    def error(self, action: Action) -> SafeString | str:
+        if not action.error_code and not action.error_detail:
+            return ""
+        detail = truncatechars(action.error_detail or action.error_message, 200)
+        return format_html('{}<span class="detail">{}</span>', action.error_code, detail)
+
+    @admin.display(description="for staff")
+    def shown_detail(self, action: Action) -> SafeString:
+        return format_html('<pre class="facts">{}</pre>', action.error_detail)
+
+    @admin.display(description="asked")
+    def shown_args(self, action: Action) -> SafeString:
+        return facts(action.args)
+
+    @admin.display(description="learnt")
+    def shown_memory(self, action: Action) -> SafeString:
+        return facts(action.memory)
+
+    @admin.display
+    def took(self, action: Action) -> str:
+        if action.started is None:
+            return ""
+        return _span((action.finished or timezone.now()) - action.started)
+
+
+def _span(span: timedelta) -> str:
+    """1.24 s; 3 min 20 s."""
+    seconds = span.total_seconds()
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"

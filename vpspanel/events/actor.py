@@ -1,0 +1,26 @@
+"""Who asks: passed from the edge to every service, and written on every event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vpspanel.accounts.models import User
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A person or the system itself, and the way they came."""
+
+    user: User | None
+    via: str  # page, api, admin, command, system
+    ip: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the timeline shows."""
+        return self.user.email if self.user is not None else self.via
+
+
+SYSTEM = Actor(user=None, via="system")
