@@ -1,0 +1,211 @@
+"""People, accounts, projects and keys for staff."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import allauth.account.admin  # noqa: F401 registers what is taken back below
+from allauth.account.decorators import secure_admin_login
+from allauth.account.models import EmailAddress
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm
+from django.contrib.auth.models import Group
+from django.db.models import Count
+from django.http import HttpRequest
+
+from vpspanel.accounts.models import Account, Member, Project, SSHKey, User
+from vpspanel.events.staff import (
+    STYLE,
+    ReadOnlyAdmin,
+    RecordedAdmin,
+    TabularInline,
+    word,
+)
+
+SIMULATED = " · simulated hosts" if settings.VPSPANEL_DRIVER == "fake" else ""
+admin.site.site_header = f"{settings.SITE_NAME} staff{SIMULATED}"
+admin.site.site_title = f"{settings.SITE_NAME} staff"
+admin.site.index_title = "Overview"
+admin.site.enable_nav_sidebar = False  # the lists need the room
+# Staff sign in on the same page as everybody, with the same limits on guessing.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+
+POWERS = ("is_staff", "is_superuser", "groups", "user_permissions")
+
+
+class NewUserForm(AdminUserCreationForm):  # type: ignore[type-arg]
+    """A user is known by the mail address."""
+
+    class Meta:
+        model = User
+        fields = ("email",)
+
+
+@admin.register(User)
+class UserAdmin(RecordedAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+    """People. Only a superuser hands out powers or changes another superuser.
+
+    Nobody is deleted: the audit trail names people. Make them inactive instead.
+    """
+
+    add_form = NewUserForm
+    list_display = ("email", "first_name", "last_name", "is_active", "is_staff", "last_login")
+    list_filter = ("is_active", "is_staff", "is_superuser")
+    search_fields = ("email", "first_name", "last_name")
+    ordering = ("email",)
+    readonly_fields = ("last_login", "date_joined")
+    fieldsets = (
+        (None, {"fields": ("email", "password")}),
+        ("Person", {"fields": ("first_name", "last_name")}),
+        ("May", {"fields": ("is_active", *POWERS)}),
+        ("Time", {"fields": ("last_login", "date_joined")}),
+    )
+    add_fieldsets = (
+        (
+            None,
+            {
+                "classes": ("wide",),
+                "fields": ("email", "usable_password", "password1", "password2"),
+            },
+        ),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        if request.user.is_superuser:
+            return self.readonly_fields
+        return (*self.readonly_fields, *POWERS)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if change and "email" in form.changed_data:
+            # Whoever reads the former mailbox could still have a link to set a new password.
+            EmailAddress.objects.filter(user=obj).exclude(email__iexact=obj.email).delete()
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if obj is not None and obj.is_staff and not request.user.is_superuser:
+            return False
+        return super().has_change_permission(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+admin.site.unregister([Group, EmailAddress])
+
+
+@admin.register(Group)
+class GroupAdmin(RecordedAdmin, DjangoGroupAdmin):
+    """Powers by the bundle: whoever may change one could give himself all of them."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+
+@admin.register(EmailAddress)
+class EmailAddressAdmin(ReadOnlyAdmin):
+    """Addresses that people sign in by; a link to set a new password goes to each."""
+
+    list_display = ("email", "user", "primary", "verified")
+    list_filter = ("primary", "verified")
+    search_fields = ("email", "user__email")
+    list_select_related = ("user",)
+
+
+@admin.register(Account)
+class AccountAdmin(RecordedAdmin):
+    """Who pays."""
+
+    list_display = ("name", "parent", "servers", "standing", "projects_count", "created")
+    list_filter = (
+        ("suspended_at", admin.EmptyFieldListFilter),
+        ("parent", admin.EmptyFieldListFilter),
+    )
+    search_fields = ("name", "projects__name", "projects__members__user__email")
+    list_select_related = ("parent",)
+    autocomplete_fields = ("parent",)
+    fields = (
+        "name",
+        "parent",
+        "server_limit",
+        "servers_used",
+        "suspended_at",
+        "suspended_reason",
+        "created",
+    )
+    readonly_fields = ("servers_used", "created")
+
+    class Media:
+        css = STYLE
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).annotate(n=Count("projects", distinct=True))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # `open_account` makes it together with a project and its owner
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="servers", ordering="servers_used")
+    def servers(self, account: Account) -> str:
+        return f"{account.servers_used} of {account.server_limit}"
+
+    @admin.display(ordering="suspended_at")
+    def standing(self, account: Account) -> str:
+        return word("suspended", "bad") if account.suspended_at else word("good", "good")
+
+    @admin.display(description="projects", ordering="n")
+    def projects_count(self, account: Any) -> int:
+        return int(account.n)
+
+
+class MemberInline(TabularInline):
+    """Who works in the project."""
+
+    model = Member
+    extra = 0
+    autocomplete_fields = ("user",)
+
+
+@admin.register(Project)
+class ProjectAdmin(RecordedAdmin):
+    """What servers live in."""
+
+    list_display = ("name", "account", "members_count", "created")
+    search_fields = ("name", "account__name", "members__user__email")
+    list_select_related = ("account",)
+    fields = ("account", "name", "created")
+    readonly_fields = ("account", "created")
+    inlines = (MemberInline,)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).annotate(n=Count("members", distinct=True))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.display(description="members", ordering="n")
+    def members_count(self, project: Any) -> int:
+        return int(project.n)
+
+
+@admin.register(SSHKey)
+class SSHKeyAdmin(ReadOnlyAdmin):
+    """Public keys; customers keep them."""
+
+    list_display = ("name", "project", "key_type", "fingerprint_sha256", "created")
+    list_filter = ("key_type",)
+    search_fields = ("name", "fingerprint", "fingerprint_sha256", "project__name")
+    list_select_related = ("project",)

@@ -1,0 +1,125 @@
+"""Who pays, who works in what, and their keys."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.db import models
+
+
+class UserManager(BaseUserManager["User"]):
+    """Users are known by their mail address."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """A new user; without a password nobody can sign in as it."""
+        user = self.model(email=self.normalize_email(email), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
+        """A user who may do everything in the admin."""
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **fields)
+
+
+class User(AbstractUser):
+    """A person. The mail address is the name."""
+
+    username = None  # type: ignore[assignment]
+    email = models.EmailField("email address", unique=True)
+
+    USERNAME_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
+    objects: ClassVar[UserManager] = UserManager()  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class Account(models.Model):
+    """Who pays. A reseller is the parent of other accounts."""
+
+    name = models.CharField(max_length=120)
+    parent = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="customers"
+    )
+    server_limit = models.PositiveIntegerField(default=10)
+    servers_used = models.PositiveIntegerField(default=0, editable=False)
+    suspended_at = models.DateTimeField(null=True, blank=True)
+    suspended_reason = models.CharField(max_length=200, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Project(models.Model):
+    """What an account's servers live in; names are unique in it."""
+
+    account = models.ForeignKey(Account, models.PROTECT, related_name="projects")
+    name = models.CharField(max_length=80)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(fields=("account", "name"), name="project_name_in_account")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    """What a member may do; each includes those after it."""
+
+    OWNER = "owner", "owner"
+    ADMIN = "admin", "administrator"
+    OPERATOR = "operator", "operator"
+    READER = "reader", "reader"
+
+
+class Member(models.Model):
+    """A user in a project."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="members")
+    user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role, default=Role.READER)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("project", "user"), name="member_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.project}"
+
+
+class SSHKey(models.Model):
+    """A public key that servers of the project can be ordered with."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="ssh_keys")
+    name = models.CharField(max_length=80)
+    public_key = models.TextField()
+    key_type = models.CharField(max_length=64)
+    fingerprint = models.CharField(
+        max_length=47, help_text="MD5, colon-separated, as hcloud has it"
+    )
+    fingerprint_sha256 = models.CharField(max_length=64, help_text="as ssh-keygen -l prints it")
+    labels = models.JSONField(default=dict, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = "SSH key"
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(fields=("project", "name"), name="sshkey_name_in_project"),
+            models.UniqueConstraint(
+                fields=("project", "fingerprint"), name="sshkey_once_in_project"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,138 @@
+"""What may be done to accounts, projects, members and keys."""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+
+from vpspanel.accounts.keys import ParsedKey, parse_public_key
+from vpspanel.accounts.models import Account, Member, Project, Role, SSHKey, User
+from vpspanel.errors import NotFound, Refused
+from vpspanel.events.actor import Actor
+from vpspanel.events.services import record_event
+
+KEYS_PER_PROJECT = 100
+MAY_CHANGE_KEYS = (Role.OWNER, Role.ADMIN, Role.OPERATOR)
+
+
+@transaction.atomic
+def open_account(*, user: User, name: str, actor: Actor) -> Project:
+    """An account with a first project that `user` owns; returns the project."""
+    account = Account.objects.create(name=name)
+    project = Project.objects.create(account=account, name="Default")
+    Member.objects.create(project=project, user=user, role=Role.OWNER)
+    record_event(
+        "account.opened",
+        f"Account {name} was opened",
+        resource=("account", account.pk),
+        project_id=project.pk,
+        actor=actor,
+    )
+    return project
+
+
+def claim_server_slot(account_id: int) -> None:
+    """Count one more server. Raises `Refused` at the account's limit or while it is suspended."""
+    taken = Account.objects.filter(
+        pk=account_id, suspended_at__isnull=True, servers_used__lt=F("server_limit")
+    ).update(servers_used=F("servers_used") + 1)
+    if taken:
+        return
+    account = Account.objects.get(pk=account_id)
+    if account.suspended_at is not None:
+        raise Refused("forbidden", "This account is suspended. Please contact support.")
+    raise Refused(
+        "resource_limit_exceeded",
+        f"This account may have {account.server_limit} servers and has them all. "
+        "Delete one, or ask support for a higher limit.",
+    )
+
+
+def release_server_slot(account_id: int) -> None:
+    """Count one server less."""
+    Account.objects.filter(pk=account_id, servers_used__gt=0).update(
+        servers_used=F("servers_used") - 1
+    )
+
+
+@transaction.atomic
+def add_ssh_key(actor: Actor, *, project: Project, name: str, public_key: str) -> SSHKey:
+    """Keep a public key under a name; without a name, its comment.
+
+    Raises `NotFound` for strangers and `Refused` for what is not a key, is there
+    already, or exceeds what a project may have.
+    """
+    require_key_role(actor, project)
+    parsed = parse_public_key(public_key)
+    name = _key_name(name, parsed)
+    if project.ssh_keys.count() >= KEYS_PER_PROJECT:
+        raise Refused("resource_limit_exceeded", f"A project may have {KEYS_PER_PROJECT} SSH keys.")
+    known = project.ssh_keys.filter(fingerprint=parsed.fingerprint_md5).first()
+    if known is not None:
+        message = f"This key is in the project already, as “{known.name}”."
+        raise Refused("uniqueness_error", message, field="public_key")
+    try:
+        with transaction.atomic():
+            key = SSHKey.objects.create(
+                project=project,
+                name=name,
+                public_key=parsed.public_key,
+                key_type=parsed.key_type,
+                fingerprint=parsed.fingerprint_md5,
+                fingerprint_sha256=parsed.fingerprint_sha256,
+            )
+    except IntegrityError:
+        message = f"Another key of the project is called “{name}”."
+        raise Refused("uniqueness_error", message, field="name") from None
+    record_event(
+        "ssh_key.added",
+        f"SSH key {name} was added",
+        resource=("ssh_key", key.pk),
+        project_id=project.pk,
+        actor=actor,
+        fingerprint=parsed.fingerprint_sha256,
+    )
+    return key
+
+
+@transaction.atomic
+def delete_ssh_key(actor: Actor, *, project: Project, key_id: int) -> None:
+    """Forget a key. Servers that were ordered with it keep it."""
+    require_key_role(actor, project)
+    key = project.ssh_keys.filter(pk=key_id).first()
+    if key is None:
+        raise NotFound("SSH key")
+    record_event(
+        "ssh_key.deleted",
+        f"SSH key {key.name} was deleted",
+        resource=("ssh_key", key.pk),
+        project_id=project.pk,
+        actor=actor,
+        fingerprint=key.fingerprint_sha256,
+    )
+    key.delete()
+
+
+def require_key_role(actor: Actor, project: Project) -> None:
+    """Raises `NotFound` unless the actor is a member, `Refused` unless it may change keys.
+
+    The system itself and commands of the operator may.
+    """
+    if actor.user is None and actor.via in ("command", "system"):
+        return
+    is_somebody = actor.user is not None and actor.user.is_active
+    member = project.members.filter(user=actor.user).first() if is_somebody else None
+    if member is None:
+        raise NotFound("project")
+    if member.role not in MAY_CHANGE_KEYS:
+        raise Refused("forbidden", "Your role in this project may not change its SSH keys.")
+
+
+def _key_name(name: str, parsed: ParsedKey) -> str:
+    name = " ".join(name.split()) or parsed.comment or parsed.key_type
+    if len(name) > 80:
+        raise Refused("invalid_input", "A key's name may have 80 characters.", field="name")
+    if not name.isprintable():
+        message = "A key's name may not hold control characters."
+        raise Refused("invalid_input", message, field="name")
+    return name

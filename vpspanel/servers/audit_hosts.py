@@ -1,0 +1,367 @@
+"""The invariants between the records and what lies on the hosts.
+
+A host is looked at first and the records after it; what an action has touched
+since then is left out, because both may be right at their own moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+from django.db.models import Q
+
+from hosts.models import Host, Image, StagedImage
+from hosts.virt.driver import Driver
+from hosts.virt.errors import VirtError
+from hosts.virt.registry import driver_for
+from hosts.virt.spec import DomainSeen
+from vpspanel.actions.models import OPEN_STATES, Action
+from vpspanel.servers.audit_findings import Finding, Level, Repair
+from vpspanel.servers.audit_records import is_buried
+from vpspanel.servers.models import Lifecycle, Server
+
+OURS = "vps-"
+BASE = "img-"
+UPLOAD = ".upload-"
+UPLOAD_TIME = timedelta(hours=1)  # what an upload may take
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What lay on one host. `volumes` by pool; `unseen` says why a pool is not among them."""
+
+    host: Host
+    driver: Driver
+    began: datetime
+    domains: Sequence[DomainSeen] = ()
+    volumes: dict[str, list[str]] = field(default_factory=dict)
+    filters: Sequence[str] = ()
+    unseen: dict[str, str] = field(default_factory=dict)
+
+    def uuids(self) -> set[UUID]:
+        """Every UUID that something on the host carries."""
+        found = {domain.uuid for domain in self.domains}
+        names = [*self.filters, *(name for names in self.volumes.values() for name in names)]
+        return found | {uuid for name in names if (uuid := uuid_in(name)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The servers that matter for what was seen, and those that an action has just touched."""
+
+    servers: dict[UUID, Server]
+    busy: set[int]
+
+    def settled(self, uuid: UUID) -> Server | None:
+        """The server, unless something is being done to it."""
+        server = self.servers.get(uuid)
+        return None if server is None or server.pk in self.busy else server
+
+
+def uuid_in(name: str) -> UUID | None:
+    """The UUID in a name that we gave: `vps-UUID…`."""
+    if not name.startswith(OURS):
+        return None
+    try:
+        return UUID(name[len(OURS) : len(OURS) + 36])
+    except ValueError:
+        return None
+
+
+def look_at(host: Host, now: datetime) -> Look | Finding:
+    """Ask the host for everything; the finding that it does not answer, if it does not."""
+    try:
+        driver = driver_for(host.uri)
+        domains, filters = driver.domains(), driver.filters()
+    except (VirtError, ValueError) as error:
+        message = f"It did not answer: {error}"
+        return Finding(Level.UNSEEN, "host_unseen", host_subject(host), message)
+    volumes: dict[str, list[str]] = {}
+    unseen: dict[str, str] = {}
+    for pool in host.pools.all():
+        try:
+            volumes[pool.name] = [volume.name for volume in driver.volumes(pool.name)]
+        except VirtError as error:
+            unseen[pool.name] = str(error)
+    return Look(host, driver, now, domains, volumes, filters, unseen)
+
+
+def host_subject(host: Host, pool: str = "") -> str:
+    """How findings name a host, or one of its pools."""
+    return f"pool {host.name}/{pool}" if pool else f"host {host.name}"
+
+
+def load_records(looks: Sequence[Look]) -> Records:
+    """The servers of those hosts, and of every UUID found there."""
+    servers: dict[UUID, Server] = {}
+    host_ids = [look.host.pk for look in looks]
+    for server in Server.objects.filter(host__in=host_ids).exclude(lifecycle=Lifecycle.DELETED):
+        servers[server.uuid] = server
+    wanted = [uuid for look in looks for uuid in look.uuids() if uuid not in servers]
+    for start in range(0, len(wanted), CHUNK):
+        for server in Server.objects.filter(uuid__in=wanted[start : start + CHUNK]):
+            servers[server.uuid] = server
+    began = min((look.began for look in looks), default=None)
+    touched = Q(state__in=OPEN_STATES)
+    if began is not None:
+        touched |= Q(finished__gte=began)
+    actions = Action.objects.filter(touched, resource_type__in=("server", "seed"))
+    return Records(servers, set(actions.values_list("resource_id", flat=True)))
+
+
+def check_host(look: Look, records: Records) -> Iterator[Finding]:
+    """Every finding on one host."""
+    for pool, why in look.unseen.items():
+        yield Finding(Level.UNSEEN, "pool_unseen", host_subject(look.host, pool), why)
+    for domain in look.domains:
+        yield from check_domain(look, records, domain)
+    for name in look.filters:
+        yield from check_filter(look, records, name)
+    for pool, names in look.volumes.items():
+        for name in names:
+            yield from check_volume(look, records, pool, name)
+        yield from check_staged(look, pool, set(names))
+    for server in records.servers.values():
+        if server.host_id == look.host.pk and server.pk not in records.busy:
+            yield from check_server(look, server)
+
+
+def check_twice(looks: Sequence[Look]) -> Iterator[Finding]:
+    """No guest of ours is defined on two hosts."""
+    hosts: dict[UUID, list[str]] = {}
+    for look in looks:
+        for domain in look.domains:
+            if domain.ours:
+                hosts.setdefault(domain.uuid, []).append(look.host.name)
+    for uuid, names in hosts.items():
+        if len(names) > 1:
+            yield _error(
+                "domain_twice", f"guest {uuid}", f"It is defined on {', '.join(names)}", uuid
+            )
+
+
+# --- guests ----------------------------------------------------------------------
+
+
+def check_domain(look: Look, records: Records, domain: DomainSeen) -> Iterator[Finding]:
+    """A guest is foreign, or belongs to a live server of this host, or is a leftover."""
+    subject = f"guest {look.host.name}/{domain.name}"
+    server = records.servers.get(domain.uuid)
+    if not domain.ours:
+        yield _foreign(subject, server, domain)
+        return
+    if domain.phantom:
+        yield _error(
+            "phantom", subject, "It is starting up for ever, without QEMU: restart libvirtd there"
+        )
+    if domain.autostart:
+        yield _error("autostart", subject, "It would start with its host, asked or not")
+    if server is None:
+        yield _error("domain_unknown", subject, "It carries our mark, but no server is recorded")
+    elif server.pk in records.busy:
+        return
+    elif server.lifecycle == Lifecycle.DELETED:
+        yield _leftover_domain(look, domain, subject)
+    elif server.host_id != look.host.pk:
+        yield _error(
+            "domain_elsewhere", subject, "Its server is recorded on another host", server.uuid
+        )
+    else:
+        expected = {f"{server.pool}/{name}" for name in volumes_of(server)}
+        if set(domain.disks) != expected:
+            wrong = ", ".join(sorted(set(domain.disks) ^ expected))
+            yield _error("domain_disks", subject, f"Its disks are not those recorded: {wrong}")
+
+
+def _foreign(subject: str, server: Server | None, domain: DomainSeen) -> Finding:
+    if server is not None and server.lifecycle != Lifecycle.DELETED:
+        return _error(
+            "domain_foreign_in_place",
+            subject,
+            f"It has the UUID of server {server.pk}, but not our mark",
+            server.uuid,
+        )
+    return Finding(Level.INFO, "domain_foreign", subject, f"Not ours ({domain.power}); left alone")
+
+
+def _leftover_domain(look: Look, domain: DomainSeen, subject: str) -> Finding:
+    message = f"Its server is deleted, but it is still there ({domain.power})"
+    if domain.power != "off" or domain.phantom:
+        return _error(
+            "domain_leftover", subject, f"{message}; look before you stop it", domain.uuid
+        )
+    return _leftover(
+        "domain_leftover",
+        subject,
+        message,
+        "undefine it",
+        domain.uuid,
+        partial(look.driver.undefine, domain.uuid),
+    )
+
+
+def check_server(look: Look, server: Server) -> Iterator[Finding]:
+    """A live server has its guest, its disk, its seed and its filter."""
+    subject = f"server {server.pk} on {look.host.name}"
+    if server.lifecycle != Lifecycle.ACTIVE:
+        return  # being built or removed; without an action that is a finding of its own
+    if not any(domain.uuid == server.uuid and domain.ours for domain in look.domains):
+        yield _error("domain_missing", subject, "Its guest is not defined on its host", server.uuid)
+    if server.filter_name not in look.filters:
+        yield _error("filter_missing", subject, "Its network filter is gone", server.uuid)
+    if server.pool in look.unseen:
+        return
+    present = look.volumes.get(server.pool, [])
+    disk, seed = volumes_of(server)
+    if disk not in present:
+        yield _error("disk_missing", subject, f"Its disk {disk} is gone", server.uuid)
+    if seed not in present:
+        yield _error("seed_missing", subject, f"Its seed {seed} is gone", server.uuid)
+
+
+def volumes_of(server: Server) -> tuple[str, str]:
+    """Its disk and its seed."""
+    return server.disk_volume(), server.seed_volume
+
+
+# --- filters and volumes -----------------------------------------------------------
+
+
+def check_filter(look: Look, records: Records, name: str) -> Iterator[Finding]:
+    """A filter belongs to a live server of this host."""
+    uuid = uuid_in(name)
+    subject = f"filter {look.host.name}/{name}"
+    if uuid is None:
+        yield Finding(Level.INFO, "filter_foreign", subject, "Not named after a server; left alone")
+        return
+    yield from _owned(
+        look, records, uuid, "filter", subject, partial(look.driver.delete_filter, name)
+    )
+
+
+def check_volume(look: Look, records: Records, pool: str, name: str) -> Iterator[Finding]:
+    """A volume is foreign, a base image, an upload, or a disk or seed of a live server."""
+    subject = f"volume {look.host.name}/{pool}/{name}"
+    if name.startswith(UPLOAD):
+        yield from _check_upload(look, pool, name, subject)
+        return
+    if name.startswith(BASE):
+        yield from _check_base(pool, name, subject, look)
+        return
+    uuid = uuid_in(name)
+    if uuid is None:
+        yield Finding(Level.INFO, "volume_foreign", subject, "Not ours; left alone")
+        return
+    server = records.settled(uuid)
+    if server is not None and _is_here(look, server):
+        if pool != server.pool or name not in volumes_of(server):
+            yield _error(
+                "disk_extra",
+                subject,
+                f"Server {server.pk} does not use it; it may hold data, so it is left alone",
+                uuid,
+            )
+        return
+    yield from _owned(
+        look,
+        records,
+        uuid,
+        "disk",
+        subject,
+        partial(_delete_unused_volume, look.driver, pool, name),
+    )
+
+
+def _is_here(look: Look, server: Server) -> bool:
+    return server.lifecycle != Lifecycle.DELETED and server.host_id == look.host.pk
+
+
+def _owned(
+    look: Look, records: Records, uuid: UUID, kind: str, subject: str, remove: Repair
+) -> Iterator[Finding]:
+    """Findings about something named after a server that should be live and here."""
+    server = records.servers.get(uuid)
+    if server is None:
+        yield _error(f"{kind}_unknown", subject, "It is named as ours, but no server is recorded")
+    elif server.pk in records.busy or _is_here(look, server):
+        return
+    elif server.lifecycle == Lifecycle.DELETED:
+        yield _leftover(
+            f"{kind}_leftover", subject, "Its server is deleted", "delete it", uuid, remove
+        )
+    else:
+        yield _error(f"{kind}_elsewhere", subject, "Its server is on another host", uuid)
+
+
+def _delete_unused_volume(driver: Driver, pool: str, name: str) -> bool:
+    """Delete it, unless a guest (even a foreign one) is defined with it."""
+    if any(f"{pool}/{name}" in domain.disks for domain in driver.domains()):
+        return False
+    return driver.delete_volume(pool, name)
+
+
+def _check_base(pool: str, name: str, subject: str, look: Look) -> Iterator[Finding]:
+    known = StagedImage.objects.filter(pool__host=look.host, pool__name=pool, volume=name).exists()
+    if not known:
+        yield Finding(
+            Level.INFO, "image_unrecorded", subject, "A base image that is not recorded here"
+        )
+    elif not Image.objects.filter(sha256__startswith=name[len(BASE) :].partition(".")[0]).exists():
+        yield Finding(Level.INFO, "image_unused", subject, "A base image that is no longer offered")
+
+
+def check_staged(look: Look, pool: str, names: set[str]) -> Iterator[Finding]:
+    """Every base image that is recorded lies there; a wrong record only costs a build a retry."""
+    for staged in StagedImage.objects.filter(pool__host=look.host, pool__name=pool):
+        if staged.volume not in names and staged.staged_at < look.began:
+            yield Finding(
+                Level.ERROR,
+                "image_missing",
+                f"volume {look.host.name}/{pool}/{staged.volume}",
+                "It is recorded as staged and is not there",
+                "forget the record, so that it is staged again",
+                partial(_forget_staged, staged.pk),
+            )
+
+
+def _forget_staged(pk: int) -> bool:
+    return StagedImage.objects.filter(pk=pk).delete()[0] > 0
+
+
+def _check_upload(look: Look, pool: str, name: str, subject: str) -> Iterator[Finding]:
+    """An upload in progress, if any action on this host could be at it; else what one left."""
+    recent = Q(state__in=OPEN_STATES) | Q(finished__gte=look.began - UPLOAD_TIME)
+    if Action.objects.filter(recent, group=str(look.host.pk)).exists():
+        yield Finding(
+            Level.INFO, "upload_recent", subject, "An upload in progress, or one cut short"
+        )
+        return
+    yield Finding(
+        Level.ERROR,
+        "upload_leftover",
+        subject,
+        "An upload that was cut short",
+        "delete it",
+        partial(_delete_unused_volume, look.driver, pool, name),
+    )
+
+
+def _leftover(
+    code: str, subject: str, message: str, remedy: str, owner: UUID, remove: Repair
+) -> Finding:
+    return Finding(
+        Level.ERROR, code, subject, message, remedy, partial(_if_buried, owner, remove), owner
+    )
+
+
+def _if_buried(owner: UUID, remove: Repair) -> bool:
+    return is_buried(owner) and remove()
+
+
+def _error(code: str, subject: str, message: str, owner: UUID | None = None) -> Finding:
+    return Finding(Level.ERROR, code, subject, message, owner=owner)

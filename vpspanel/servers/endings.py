@@ -1,0 +1,43 @@
+"""The end of a server: everything it held goes back, once.
+
+Called only inside the transaction that ends its last action, after the host
+has confirmed that nothing of it is left.
+"""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from hosts.services import free_addresses, release_capacity
+from vpspanel.accounts.services import release_server_slot
+from vpspanel.servers.models import Lifecycle, PowerSeen, PrimaryIP, Server
+
+
+def bury(server_id: int, *, failed_reason: str = "") -> bool:
+    """Mark it deleted and give back the account's slot, room and addresses.
+
+    In the order in which an order takes them, so that the two never wait for
+    each other. False if that had happened before; then nothing changes.
+    """
+    buried = (
+        Server.objects.filter(pk=server_id)
+        .exclude(lifecycle=Lifecycle.DELETED)
+        .update(
+            lifecycle=Lifecycle.DELETED,
+            deleted_at=timezone.now(),
+            failed_reason=failed_reason[:300],
+            power_seen=PowerSeen.UNKNOWN,
+            user_data_sealed=b"",
+            root_password_sealed=b"",
+            root_password_hash="",
+            seed_secret_since=None,
+        )
+    )
+    if not buried:
+        return False
+    server = Server.objects.select_related("project").get(pk=server_id)
+    release_server_slot(server.project.account_id)
+    release_capacity(server.uuid)
+    PrimaryIP.objects.filter(server=server).delete()
+    free_addresses(server.uuid)
+    return True

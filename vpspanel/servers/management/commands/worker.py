@@ -1,0 +1,32 @@
+"""`manage.py worker`: carries out actions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand, CommandParser
+
+from vpspanel.actions.command import registry
+from vpspanel.actions.worker import Worker
+from vpspanel.servers import commands  # noqa: F401 - fills the registry
+from vpspanel.servers.daemon import run_until_signal
+
+log = structlog.get_logger(__name__)
+
+
+class Command(BaseCommand):
+    """Runs until SIGTERM or SIGINT; what is left then is taken over by another worker."""
+
+    help = "Carry out actions: build, start, stop and delete servers."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--threads", type=int, default=8, help="actions at once")
+        parser.add_argument(
+            "--grace", type=float, default=5.0, help="seconds that actions get to end in"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        log.info("worker_starts", commands=len(list(registry)), threads=options["threads"])
+        worker = Worker(registry, threads=options["threads"], grace_seconds=options["grace"])
+        run_until_signal(worker.run, worker.stop)

@@ -1,0 +1,216 @@
+"""A customer's VPS, what it was ordered as, and its addresses.
+
+Facts live on separate axes and are never mixed: `lifecycle`, suspension,
+`power_wanted` (the customer's word), `power_seen` (the host's word). The one
+word that people read is computed from them in `states.py`.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from hosts.models import Host, Image, IPAddress, Location
+from vpspanel.accounts.models import Project
+from vpspanel.actions.models import Action
+
+MICROS = 1_000_000
+
+
+class ServerType(models.Model):
+    """A plan."""
+
+    name = models.SlugField(max_length=32, unique=True)
+    description = models.CharField(max_length=80)
+    category = models.CharField(max_length=40, default="Shared vCPU")
+    vcpus = models.PositiveSmallIntegerField()
+    memory_mib = models.PositiveIntegerField()
+    disk_gib = models.PositiveIntegerField()
+    traffic_gib = models.PositiveIntegerField(default=1024)
+    architecture = models.CharField(max_length=8, default="x86")
+    dedicated_cpu = models.BooleanField(default=False)
+    deprecated = models.DateTimeField(null=True, blank=True)
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ("position", "memory_mib", "name")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ServerTypePrice(models.Model):
+    """What a plan costs in a location, in millionths of the currency unit, without tax."""
+
+    server_type = models.ForeignKey(ServerType, models.CASCADE, related_name="prices")
+    location = models.ForeignKey(Location, models.CASCADE, related_name="+")
+    hourly_micros = models.PositiveBigIntegerField()
+    monthly_micros = models.PositiveBigIntegerField(help_text="The most that a month can cost")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=("server_type", "location"), name="price_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server_type} in {self.location}"
+
+
+class Lifecycle(models.TextChoices):
+    """From order to grave."""
+
+    CREATING = "creating", "creating"
+    ACTIVE = "active", "active"
+    DELETING = "deleting", "deleting"
+    DELETED = "deleted", "deleted"
+
+
+class PowerWanted(models.TextChoices):
+    """What the customer asked for."""
+
+    ON = "on", "on"
+    OFF = "off", "off"
+
+
+class PowerSeen(models.TextChoices):
+    """What the host said."""
+
+    RUNNING = "running", "running"
+    OFF = "off", "off"
+    PAUSED = "paused", "paused"
+    CRASHED = "crashed", "crashed"
+    UNKNOWN = "unknown", "unknown"
+    MISSING = "missing", "missing"
+
+
+class Server(models.Model):
+    """A customer's VPS."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    project = models.ForeignKey(Project, models.PROTECT, related_name="servers")
+    name = models.CharField(max_length=63)
+    server_type = models.ForeignKey(ServerType, models.PROTECT, related_name="servers")
+    image = models.ForeignKey(Image, models.SET_NULL, null=True, related_name="+")
+    location = models.ForeignKey(Location, models.PROTECT, related_name="+")
+    host = models.ForeignKey(Host, models.PROTECT, null=True, related_name="+")
+    labels = models.JSONField(default=dict, blank=True)
+
+    vcpus = models.PositiveSmallIntegerField()
+    memory_mib = models.PositiveIntegerField()
+    disk_gib = models.PositiveIntegerField()
+    mac = models.CharField(max_length=17, unique=True)
+    pool = models.CharField(max_length=64, blank=True, help_text="libvirt pool of its disks")
+    disk_generation = models.PositiveIntegerField(
+        default=1, help_text="Part of the disk's name; a rebuild makes the next one"
+    )
+
+    lifecycle = models.CharField(max_length=16, choices=Lifecycle, default=Lifecycle.CREATING)
+    suspended_at = models.DateTimeField(null=True, blank=True)
+    suspended_reason = models.CharField(max_length=200, blank=True)
+    suspended_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    power_wanted = models.CharField(max_length=4, choices=PowerWanted, default=PowerWanted.ON)
+    power_seen = models.CharField(max_length=16, choices=PowerSeen, default=PowerSeen.UNKNOWN)
+    seen_at = models.DateTimeField(null=True)
+    booted_at = models.DateTimeField(null=True, help_text="When the host last told of a (re)boot")
+
+    protect_delete = models.BooleanField(default=False)
+    protect_rebuild = models.BooleanField(default=False)
+
+    authorized_keys = models.JSONField(default=list, help_text="Public keys it was ordered with")
+    user_data_sealed = models.BinaryField(default=bytes)
+    root_password_sealed = models.BinaryField(
+        default=bytes, help_text="Until it was shown once, or a day has passed"
+    )
+    root_password_hash = models.CharField(
+        max_length=200, blank=True, help_text="crypt(3), for the seed; blank once the seed is bare"
+    )
+    seed_secret_since = models.DateTimeField(
+        null=True, help_text="Since when the seed on the host holds secrets"
+    )
+
+    created = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True)
+    failed_reason = models.CharField(max_length=300, blank=True, help_text="Why it was never built")
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=("project", "name"),
+                condition=~Q(lifecycle=Lifecycle.DELETED),
+                name="server_name_in_project",
+            )
+        ]
+        indexes = [
+            models.Index(fields=("project", "lifecycle", "name"), name="server_list"),
+            models.Index(fields=("host", "lifecycle"), name="server_on_host"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def is_suspended(self) -> bool:
+        """True while it or the whole account is suspended."""
+        return (self.suspended_at or self.project.account.suspended_at) is not None
+
+    def disk_volume(self, generation: int | None = None) -> str:
+        """Name of its disk; `generation` defaults to the one in use."""
+        return f"vps-{self.uuid}-{generation or self.disk_generation}.qcow2"
+
+    @property
+    def seed_volume(self) -> str:
+        """Name of its cloud-init disk."""
+        return f"vps-{self.uuid}-seed.img"
+
+    @property
+    def domain_name(self) -> str:
+        """Name of its domain: never the customer's text."""
+        return f"vps-{self.uuid}"
+
+    @property
+    def filter_name(self) -> str:
+        """Name of its network filter."""
+        return f"vps-{self.uuid}"
+
+
+class PrimaryIP(models.Model):
+    """A public address that a server owns."""
+
+    project = models.ForeignKey(Project, models.PROTECT, related_name="primary_ips")
+    server = models.ForeignKey(Server, models.SET_NULL, null=True, related_name="primary_ips")
+    address = models.OneToOneField(IPAddress, models.PROTECT, related_name="primary_ip")
+    name = models.CharField(max_length=80)
+    auto_delete = models.BooleanField(default=True)
+    protect_delete = models.BooleanField(default=False)
+    labels = models.JSONField(default=dict, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        verbose_name = "primary IP"
+        ordering = ("address__family", "id")
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+
+class OrderKey(models.Model):
+    """One order per idempotency key: the second request gets the first one's server."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    request_hash = models.CharField(max_length=64)
+    server = models.ForeignKey(Server, models.CASCADE, null=True, related_name="+")
+    action = models.ForeignKey(Action, models.CASCADE, null=True, related_name="+")
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("project", "key"), name="order_key_once")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,330 @@
+"""Ordering a server: what is on offer, and the one transaction that sells it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from hosts.errors import NoAddress, NoCapacity
+from hosts.models import Family, Image, ImageStatus, Location
+from hosts.placement import Candidate, Need
+from hosts.services import addresses_left, candidates, claim_capacity, take_address
+from vpspanel.accounts.models import Project, Role, SSHKey
+from vpspanel.accounts.services import claim_server_slot
+from vpspanel.actions.models import Action
+from vpspanel.actions.services import submit
+from vpspanel.errors import Refused
+from vpspanel.events.actor import Actor
+from vpspanel.events.services import record_event
+from vpspanel.sealing import seal
+from vpspanel.servers.access import get_project
+from vpspanel.servers.models import OrderKey, PrimaryIP, Server, ServerType, ServerTypePrice
+from vpspanel.servers.passwords import crypt_hash, new_password
+from vpspanel.servers.userdata import validate_user_data
+
+KEY_LENGTH = 255
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What an order answers. `root_password` only the first time, and only if one was made."""
+
+    server: Server
+    action: Action
+    root_password: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A plan in a location. `sold_out` is "" or the sentence that says why."""
+
+    price: ServerTypePrice
+    sold_out: str
+
+    @property
+    def server_type(self) -> ServerType:
+        """The plan."""
+        return self.price.server_type
+
+    @property
+    def location(self) -> Location:
+        """The place."""
+        return self.price.location
+
+
+def offers() -> list[Offer]:
+    """Every plan in every location that has a price for it. Four queries."""
+    prices = list(
+        ServerTypePrice.objects.filter(server_type__deprecated__isnull=True)
+        .select_related("server_type", "location")
+        .order_by("location__name", "server_type__position", "server_type__memory_mib")
+    )
+    places = {price.location.pk: price.location for price in prices}
+    left = addresses_left(places.values())
+    room = {pk: candidates(location) for pk, location in places.items()}
+    return [Offer(price, _sold_out(price, room, left)) for price in prices]
+
+
+def _sold_out(
+    price: ServerTypePrice,
+    room: dict[int, list[Candidate]],
+    left: dict[tuple[int, int], bool],
+) -> str:
+    place = price.location
+    if not place.accepting:
+        return f"{place.city or place.name} takes no new servers at the moment."
+    if not any(candidate.fits(need_of(price.server_type)) for candidate in room[place.pk]):
+        return f"No host in {place.city or place.name} has room for it at the moment."
+    for family in Family:
+        if not left.get((place.pk, family)):
+            return f"{place.city or place.name} has no free {family.label} address at the moment."
+    return ""
+
+
+def need_of(server_type: ServerType) -> Need:
+    """What a plan takes of a host."""
+    return Need(server_type.vcpus, server_type.memory_mib, server_type.disk_gib)
+
+
+def check_name(name: str) -> str:
+    """The host name in lower case. Raises `Refused`."""
+    clean = name.strip().lower()
+    if len(clean) > 63 or not _NAME.fullmatch(clean):
+        raise Refused(
+            "invalid_input",
+            "A name has 1 to 63 letters, digits, hyphens and dots, and begins and ends with a "
+            "letter or digit (RFC 1123).",
+            field="name",
+        )
+    return clean
+
+
+def order_server(
+    actor: Actor,
+    *,
+    project: Project,
+    name: str,
+    server_type: ServerType,
+    image: Image,
+    location: Location,
+    ssh_keys: Sequence[SSHKey] = (),
+    user_data: str = "",
+    protect: bool = False,
+    labels: dict[str, str] | None = None,
+    idempotency_key: str = "",
+) -> Ordered:
+    """Sell a server: quota, room, addresses, server and action in one transaction, or nothing.
+
+    Touches no host: a worker builds it. With an `idempotency_key`, the same
+    request again answers with the same server. Raises `Refused`.
+    """
+    name = check_name(name)
+    project = get_project(actor, project.pk, Role.ADMIN)
+    request_hash = _hash(
+        name,
+        server_type.pk,
+        image.pk,
+        location.pk,
+        [key.pk for key in ssh_keys],
+        user_data,
+        protect,
+        labels or {},
+    )
+    earlier = _bought_with(project, idempotency_key, request_hash)
+    if earlier is not None:
+        return earlier
+    _check(project, server_type, image, location, ssh_keys)
+    validate_user_data(user_data)
+    with _refusing(name, server_type, location), transaction.atomic():
+        earlier = _take_key(project, idempotency_key, request_hash)
+        if earlier is not None:
+            return earlier
+        password = None if ssh_keys else new_password()
+        server = _sell(project, name, server_type, image, location)
+        _personalise(server, ssh_keys, user_data, password, protect=protect, labels=labels)
+        server.save()
+        _address(server)
+        action = _submit(actor, server)
+        _settle_key(project, idempotency_key, server, action)
+        record_event(
+            "server.ordered",
+            f"{server.name} was ordered: {server_type.name} with {image.description}",
+            resource=("server", server.pk),
+            project_id=project.pk,
+            action_id=action.pk,
+            actor=actor,
+        )
+    return Ordered(server, action, password)
+
+
+@contextlib.contextmanager
+def _refusing(name: str, server_type: ServerType, location: Location) -> Iterator[None]:
+    """Turn what the machine room and the database say into a sentence for the customer."""
+    place = location.city or location.name
+    try:
+        yield
+    except NoCapacity:
+        sentence = f"{server_type.name} is sold out in {place}. Choose another plan or location."
+        raise Refused("resource_unavailable", sentence, field="server_type") from None
+    except NoAddress:
+        sentence = f"{place} has no free address at the moment. Choose another location."
+        raise Refused("resource_unavailable", sentence, field="location") from None
+    except IntegrityError as error:
+        raise _name_taken(name, error) from error
+
+
+def _check(
+    project: Project,
+    server_type: ServerType,
+    image: Image,
+    location: Location,
+    ssh_keys: Sequence[SSHKey],
+) -> None:
+    """What does not depend on who else orders at this moment."""
+    if image.owner is not None or image.status != ImageStatus.AVAILABLE:
+        raise Refused("invalid_input", f"{image.description} is not available yet.", field="image")
+    if server_type.deprecated is not None:
+        raise Refused("invalid_input", "This plan is no longer sold.", field="server_type")
+    if not ServerTypePrice.objects.filter(server_type=server_type, location=location).exists():
+        raise Refused("invalid_input", "This plan is not sold in this location.", field="location")
+    check_image_fits(image, server_type.disk_gib, server_type.memory_mib)
+    if any(key.project_id != project.pk for key in ssh_keys):
+        raise Refused("invalid_input", "Unknown SSH key.", field="ssh_keys")
+
+
+def check_image_fits(image: Image, disk_gib: int, memory_mib: int) -> None:
+    """Raises `Refused` if the image needs more disk or memory."""
+    if disk_gib < image.min_disk_gib or memory_mib < image.min_memory_mib:
+        raise Refused(
+            "invalid_input",
+            f"{image.description} needs {image.min_memory_mib} MiB of memory and "
+            f"{image.min_disk_gib} GiB of disk. Choose a larger plan or another image.",
+            field="image",
+        )
+
+
+def _sell(
+    project: Project, name: str, server_type: ServerType, image: Image, location: Location
+) -> Server:
+    """Take a slot of the account and room on a host, in this order; the server is not saved yet."""
+    server = Server(
+        project=project,
+        name=name,
+        server_type=server_type,
+        image=image,
+        location=location,
+        vcpus=server_type.vcpus,
+        memory_mib=server_type.memory_mib,
+        disk_gib=server_type.disk_gib,
+        mac=_new_mac(),
+    )
+    claim_server_slot(project.account_id)
+    claim = claim_capacity(server.uuid, need_of(server_type), location=location, image=image)
+    server.host, server.pool = claim.host, claim.pool.name
+    return server
+
+
+def _personalise(
+    server: Server,
+    ssh_keys: Sequence[SSHKey],
+    user_data: str,
+    password: str | None,
+    *,
+    protect: bool,
+    labels: dict[str, str] | None,
+) -> None:
+    server.authorized_keys = [f"{key.public_key} {key.name}" for key in ssh_keys]
+    server.user_data_sealed = seal(user_data) if user_data else b""
+    server.protect_delete = server.protect_rebuild = protect
+    server.labels = labels or {}
+    if password is not None:
+        server.root_password_sealed = seal(password)
+        server.root_password_hash = crypt_hash(password)
+
+
+def _address(server: Server) -> None:
+    """One IPv4 address and one IPv6 /64, each a primary IP of the server."""
+    for family in (Family.V4, Family.V6):
+        address = take_address(server.uuid, location=server.location, family=family)
+        PrimaryIP.objects.create(
+            project_id=server.project_id,
+            server=server,
+            address=address,
+            name=f"primary-ip-{address.pk}",
+        )
+
+
+def _submit(actor: Actor, server: Server) -> Action:
+    if server.host is None:
+        raise ValueError("a server without a host cannot be created")
+    return submit(
+        "create",
+        resource=("server", server.pk),
+        actor=actor,
+        project_id=server.project_id,
+        group=str(server.host_id),
+        group_limit=server.host.action_limit,
+    )
+
+
+def _bought_with(project: Project, key: str, request_hash: str) -> Ordered | None:
+    """What the idempotency key was used for, if it was."""
+    if len(key) > KEY_LENGTH:
+        raise Refused("invalid_input", f"An idempotency key may have {KEY_LENGTH} characters.")
+    if not key:
+        return None
+    used = OrderKey.objects.select_related("server", "action").filter(project=project, key=key)
+    for order in used:
+        if order.request_hash != request_hash:
+            raise Refused("idempotency_key_reused", "This key was used for a different order.")
+        if order.server is None or order.action is None:
+            raise Refused("conflict", "This order is being placed already.")
+        return Ordered(order.server, order.action)
+    return None
+
+
+def _take_key(project: Project, key: str, request_hash: str) -> Ordered | None:
+    """Hold the idempotency key, or answer what somebody bought with it at this moment."""
+    if not key:
+        return None
+    try:
+        with transaction.atomic():
+            OrderKey.objects.create(project=project, key=key, request_hash=request_hash)
+    except IntegrityError:
+        return _bought_with(project, key, request_hash)
+    return None
+
+
+def _settle_key(project: Project, key: str, server: Server, action: Action) -> None:
+    if key:
+        OrderKey.objects.filter(project=project, key=key).update(server=server, action=action)
+
+
+def _name_taken(name: str, error: IntegrityError) -> Refused:
+    if "server_name_in_project" in str(error) or "servers_server.project_id" in str(error):
+        return Refused(
+            "uniqueness_error", f"The project already has a server called {name}.", field="name"
+        )
+    return Refused("conflict", "Somebody ordered at the same moment. Please try again.")
+
+
+def _new_mac() -> str:
+    """A MAC address with KVM's customary locally administered prefix, unused so far."""
+    while True:
+        tail = secrets.token_bytes(4)
+        mac = "52:54:" + ":".join(f"{byte:02x}" for byte in tail)
+        if not Server.objects.filter(mac=mac).exists():
+            return mac
+
+
+def _hash(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

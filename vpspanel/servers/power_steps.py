@@ -1,0 +1,194 @@
+"""The steps that start, stop and look at a guest; as safe to run twice as those in `steps.py`."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+from django.utils import timezone
+
+from hosts.virt.errors import NotFound
+from hosts.virt.spec import DomainSeen, Power
+from vpspanel.actions.command import Context, Outcome
+from vpspanel.actions.errors import Fail, Retry, Wait
+from vpspanel.servers.models import PowerSeen
+from vpspanel.servers.site import Site, host_answers, planned_site_of, site_of
+
+SHUTDOWN_SECONDS = 90.0  # how long a guest has to follow an ACPI request
+ASK_AGAIN = 10.0  # seconds between two ACPI requests to the same guest
+HEARD = timedelta(seconds=30)  # the monitor writes down every five that a host answers
+
+
+def start_domain(context: Context) -> Outcome:
+    """The guest runs."""
+    site = site_of(context)
+    booted = timezone.now()
+    with host_answers():
+        site.driver.start(site.server.uuid)
+    return Outcome(commit=lambda: site.change(booted_at=booted))
+
+
+def start_again(context: Context) -> None:
+    """Undo of the stop before a rebuild: it runs again if it did before."""
+    site = site_of(context)
+    if context.action.args.get("was_running"):
+        with host_answers():
+            site.driver.start(site.server.uuid)
+
+
+def stop_domain(context: Context) -> Outcome:
+    """The guest is off, whatever it was doing."""
+    stop(context)
+    return Outcome()
+
+
+def stop(context: Context) -> None:
+    """Undo of `start_domain`."""
+    site = site_of(context)
+    with host_answers(), suppress(NotFound):
+        site.driver.destroy(site.server.uuid)
+
+
+def ask_to_power_off(context: Context) -> Outcome:
+    """The guest has been asked."""
+    site, asked_at = site_of(context), timezone.now()
+    with host_answers():
+        site.driver.shutdown(site.server.uuid)
+    return Outcome(memory={"asked_at": asked_at.isoformat()})
+
+
+def wait_until_off(context: Context) -> Outcome:
+    """The guest is off; asked again now and then, because one that boots hears nothing."""
+    site = site_of(context)
+    with host_answers():
+        at, seen = _look(site)
+        if seen.power in (Power.OFF, Power.CRASHED):
+            return _observed(site, at, seen)
+        _still_time(
+            context,
+            "guest_ignored_shutdown",
+            f"Its operating system did not shut down within {SHUTDOWN_SECONDS:.0f} seconds. "
+            "You can power it off instead.",
+        )
+        if _asked_for(context) >= ASK_AGAIN:
+            site.driver.shutdown(site.server.uuid)
+    raise Wait(ASK_AGAIN, "Waiting for the operating system")
+
+
+def ask_to_reboot(context: Context) -> Outcome:
+    """The guest has been asked. The time is taken first: it may reboot before the call returns."""
+    site, asked_at = site_of(context), timezone.now()
+    with host_answers():
+        site.driver.reboot(site.server.uuid)
+    return Outcome(memory={"asked_at": asked_at.isoformat()})
+
+
+def wait_until_rebooted(context: Context) -> Outcome:
+    """The host has told of a reboot since the guest was asked.
+
+    It is asked again now and then, but only while somebody hears what the host
+    tells: otherwise it would reboot again and again.
+    """
+    site = site_of(context)
+    booted = site.server.booted_at
+    if booted is not None and booted >= _asked_at(context):
+        with host_answers():
+            return _observed(site, *_look(site))
+    _still_time(
+        context,
+        "guest_ignored_reboot",
+        f"Its operating system did not reboot within {SHUTDOWN_SECONDS:.0f} seconds. "
+        "You can reset it instead.",
+    )
+    if _asked_for(context) >= ASK_AGAIN and _is_heard(site):
+        with host_answers():
+            site.driver.reboot(site.server.uuid)
+    raise Wait(ASK_AGAIN, "Waiting for the operating system")
+
+
+def _is_heard(site: Site) -> bool:
+    """Whether the monitor watches the host at the moment."""
+    seen = site.host.seen_at
+    return seen is not None and timezone.now() - seen < HEARD
+
+
+def press_reset(context: Context) -> Outcome:
+    """The reset button was pressed."""
+    site = site_of(context)
+    with host_answers():
+        site.driver.reset(site.server.uuid)
+    return Outcome()
+
+
+def observe_running(context: Context) -> Outcome:
+    """The host says that the guest runs."""
+    return _must_be(site_of(context), Power.RUNNING)
+
+
+def observe_off(context: Context) -> Outcome:
+    """The host says that the guest is off."""
+    return _must_be(site_of(context), Power.OFF)
+
+
+def switch_to_new_disk(context: Context) -> Outcome:
+    """The guest runs on the new disk: from here on the records say so too."""
+    site = planned_site_of(context)
+    outcome = _must_be(site, Power.RUNNING)
+    server = site.server
+
+    def commit() -> None:
+        if outcome.commit is not None:
+            outcome.commit()
+        site.change(
+            disk_generation=server.disk_generation,
+            image_id=server.image_id,
+            authorized_keys=server.authorized_keys,
+        )
+        if server.authorized_keys:
+            site.change(root_password_sealed=b"", root_password_hash="")
+
+    return Outcome(commit=commit)
+
+
+def _look(site: Site) -> tuple[datetime, DomainSeen]:
+    """The guest, and when it was looked at."""
+    at = timezone.now()
+    seen = site.driver.domain(site.server.uuid)
+    if seen is None:
+        raise Fail("guest_missing", "It is missing on its host. Our staff has to look at it.")
+    return at, seen
+
+
+def _must_be(site: Site, power: Power) -> Outcome:
+    with host_answers():
+        at, seen = _look(site)
+    if seen.power is not power:
+        raise Retry("unexpected_power", f"Its host says that it is {seen.power}.")
+    return _observed(site, at, seen)
+
+
+def _observed(site: Site, at: datetime, seen: DomainSeen) -> Outcome:
+    """Record what was seen together with the step, unless something newer is known by then."""
+    power = PowerSeen(seen.power.value)
+
+    def commit() -> None:
+        site.rows().filter(Q(seen_at__isnull=True) | Q(seen_at__lte=at)).update(
+            power_seen=power, seen_at=at
+        )
+
+    return Outcome(commit=commit)
+
+
+def _asked_at(context: Context) -> datetime:
+    return datetime.fromisoformat(context.action.memory["asked_at"])
+
+
+def _asked_for(context: Context) -> float:
+    """Seconds since the guest was first asked."""
+    return (timezone.now() - _asked_at(context)).total_seconds()
+
+
+def _still_time(context: Context, code: str, message: str) -> None:
+    if _asked_for(context) > SHUTDOWN_SECONDS:
+        raise Fail(code, message)

@@ -1,0 +1,294 @@
+"""What may be done to a server: one function per verb, for page, API, admin and command alike.
+
+Each function looks the server up through the one door, asks the state table,
+and writes intent, action and event in one short transaction. No host is
+touched here. All raise `Refused`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from hosts.models import HostStatus, Image, ImageStatus
+from vpspanel.accounts.models import SSHKey
+from vpspanel.actions import services as actions
+from vpspanel.actions.models import OPEN_STATES, Action
+from vpspanel.errors import Refused
+from vpspanel.events.actor import SYSTEM, Actor
+from vpspanel.events.services import record_event
+from vpspanel.sealing import seal, unseal
+from vpspanel.servers.access import get_action, get_server
+from vpspanel.servers.models import Lifecycle, PowerSeen, Server
+from vpspanel.servers.ordering import check_image_fits, check_name
+from vpspanel.servers.passwords import crypt_hash, new_password
+from vpspanel.servers.states import ServerFacts, Verb, wanted_after, why_not
+
+_SAID = {
+    Verb.POWER_ON: "Start requested",
+    Verb.SHUTDOWN: "Shutdown requested",
+    Verb.POWER_OFF: "Power off requested",
+    Verb.REBOOT: "Reboot requested",
+    Verb.RESET: "Reset requested",
+    Verb.REBUILD: "Rebuild requested",
+    Verb.RESET_PASSWORD: "New root password requested",
+    Verb.DELETE: "Deletion requested",
+}
+# What a verb was checked against. It must still be so when the verb is accepted.
+_CHECKED = ("lifecycle", "suspended_at", "protect_delete", "protect_rebuild", "disk_generation")
+_MAKES_PASSWORD = (Verb.RESET_PASSWORD, Verb.REBUILD)
+
+
+def facts_of(server: Server, open_action: Action | None) -> ServerFacts:
+    """The facts that the state table reads; host and project's account should be loaded."""
+    return ServerFacts(
+        lifecycle=server.lifecycle,
+        power_wanted=server.power_wanted,
+        power_seen=server.power_seen,
+        suspended=server.is_suspended,
+        host_reachable=server.host is None or server.host.status != HostStatus.UNREACHABLE,
+        open_command=open_action.command if open_action else None,
+        open_state=open_action.state if open_action else None,
+        protect_delete=server.protect_delete,
+        protect_rebuild=server.protect_rebuild,
+    )
+
+
+def power_on(actor: Actor, server_id: int) -> Action:
+    """Start it."""
+    return _act(actor, server_id, Verb.POWER_ON)
+
+
+def shutdown(actor: Actor, server_id: int) -> Action:
+    """Ask its operating system to power off; fails clearly if that does not happen in time."""
+    return _act(actor, server_id, Verb.SHUTDOWN)
+
+
+def power_off(actor: Actor, server_id: int) -> Action:
+    """Pull the plug."""
+    return _act(actor, server_id, Verb.POWER_OFF)
+
+
+def reboot(actor: Actor, server_id: int) -> Action:
+    """Ask its operating system to reboot."""
+    return _act(actor, server_id, Verb.REBOOT)
+
+
+def reset(actor: Actor, server_id: int) -> Action:
+    """Press the reset button."""
+    return _act(actor, server_id, Verb.RESET)
+
+
+def rebuild(
+    actor: Actor, server_id: int, *, image: Image, ssh_keys: Sequence[SSHKey] | None = None
+) -> Action:
+    """Replace its disk by a fresh one from `image`; keeps id, name and addresses.
+
+    Without `ssh_keys` those that it has are kept. If it then has none, a new
+    root password is made. If the rebuild fails, the old disk is back in use.
+    """
+    server = get_server(actor, server_id, Verb.REBUILD)
+    if image.owner is not None or image.status != ImageStatus.AVAILABLE:
+        raise Refused("invalid_input", f"{image.description} is not available yet.", field="image")
+    check_image_fits(image, server.disk_gib, server.memory_mib)
+    if any(key.project_id != server.project_id for key in ssh_keys or ()):
+        raise Refused("invalid_input", "Unknown SSH key.", field="ssh_keys")
+    keys = server.authorized_keys
+    if ssh_keys is not None:
+        keys = [f"{key.public_key} {key.name}" for key in ssh_keys]
+    changes = {} if keys else _new_root_password()
+    args = {
+        "image": image.pk,
+        "generation": _next_generation(server),
+        "authorized_keys": keys,
+        "was_running": server.power_seen == PowerSeen.RUNNING,
+    }
+    said = f" with {image.description}"
+    return _act_on(actor, server, Verb.REBUILD, args=args, said=said, **changes)
+
+
+def _next_generation(server: Server) -> int:
+    """A number that no disk of it has had, not even one that was undone.
+
+    The deletion of such a disk may still be on its way, from a worker that was stopped.
+    """
+    rebuilds = Action.objects.filter(
+        resource_type="server", resource_id=server.pk, command=Verb.REBUILD
+    )
+    return max(server.disk_generation, 1 + rebuilds.count()) + 1
+
+
+def reset_password(actor: Actor, server_id: int) -> Action:
+    """Give root a new password, at once through the guest agent, else at the next boot.
+
+    The password can be revealed once, when the action has ended.
+    """
+    return _act(actor, server_id, Verb.RESET_PASSWORD, **_new_root_password())
+
+
+def delete(actor: Actor, server_id: int) -> Action:
+    """Destroy it and its disk; its addresses go back."""
+    return _act(actor, server_id, Verb.DELETE, lifecycle=Lifecycle.DELETING)
+
+
+def rename(actor: Actor, server_id: int, *, name: str) -> Server:
+    """Give it another name in the panel; the guest keeps its own host name until a rebuild."""
+    server = get_server(actor, server_id, Verb.RENAME)
+    new = check_name(name)
+    _check_state(Verb.RENAME, server)
+    if new == server.name:
+        return server
+    try:
+        with transaction.atomic():
+            Server.objects.filter(pk=server.pk).update(name=new)
+            _say(actor, server, "server.renamed", f"Renamed from {server.name} to {new}")
+    except IntegrityError:
+        raise Refused(
+            "uniqueness_error", f"The project already has a server called {new}.", field="name"
+        ) from None
+    server.name = new
+    return server
+
+
+def change_protection(actor: Actor, server_id: int, *, delete: bool, rebuild: bool) -> Server:
+    """Protect it from being deleted and rebuilt, or no longer. Both must be equal, as in hcloud."""
+    server = get_server(actor, server_id, Verb.CHANGE_PROTECTION)
+    if delete != rebuild:
+        raise Refused(
+            "invalid_input", "Delete and rebuild protection must be equal.", field="rebuild"
+        )
+    _check_state(Verb.CHANGE_PROTECTION, server)
+    with transaction.atomic():
+        Server.objects.filter(pk=server.pk).update(protect_delete=delete, protect_rebuild=rebuild)
+        said = "Protection switched on" if delete else "Protection switched off"
+        _say(actor, server, "server.protection", said)
+    server.protect_delete = server.protect_rebuild = delete
+    return server
+
+
+def reveal_root_password(actor: Actor, server_id: int) -> str | None:
+    """The root password that was made last, once: afterwards nobody can read it.
+
+    None if there is none left to show.
+    """
+    server = get_server(actor, server_id, Verb.RESET_PASSWORD)
+    sealed = bytes(server.root_password_sealed)
+    if not sealed:
+        return None
+    if Action.objects.filter(
+        resource_type="server",
+        resource_id=server.pk,
+        command__in=_MAKES_PASSWORD,
+        state__in=OPEN_STATES,
+    ).exists():
+        raise Refused("locked", "The new password is being set. Please wait a moment.")
+    with transaction.atomic():
+        taken = Server.objects.filter(pk=server.pk, root_password_sealed=sealed).update(
+            root_password_sealed=b""
+        )
+        if not taken:
+            return None
+        _say(actor, server, "server.password_revealed", "The root password was shown")
+    return unseal(sealed)
+
+
+def cancel_action(actor: Actor, action_id: int) -> Action:
+    """Cancel an action that has not begun."""
+    action = get_action(actor, action_id)
+    if action.resource_type == "server":
+        get_server(actor, action.resource_id, _verb_of(action))
+    actions.cancel(action, actor=actor)
+    return action
+
+
+def _verb_of(action: Action) -> Verb:
+    return Verb(action.command) if action.command in set(Verb) else Verb.DELETE
+
+
+def _act(actor: Actor, server_id: int, verb: Verb, **changes: Any) -> Action:
+    return _act_on(actor, get_server(actor, server_id, verb), verb, **changes)
+
+
+def _act_on(
+    actor: Actor,
+    server: Server,
+    verb: Verb,
+    *,
+    args: dict[str, Any] | None = None,
+    said: str = "",
+    **changes: Any,
+) -> Action:
+    """Check the state, then write intent, action and event in one transaction.
+
+    The server's row is changed only if it still is as it was checked; the
+    database itself refuses a second open action.
+    """
+    _check_state(verb, server)
+    wanted = wanted_after(verb)
+    if wanted is not None:
+        changes["power_wanted"] = wanted
+    as_checked = {name: getattr(server, name) for name in _CHECKED}
+    with transaction.atomic():
+        action = actions.submit(
+            verb.value,
+            resource=("server", server.pk),
+            actor=actor,
+            args=args,
+            project_id=server.project_id,
+            group=str(server.host_id or ""),
+            group_limit=server.host.action_limit if server.host else 1,
+        )
+        if not Server.objects.filter(pk=server.pk, **as_checked).update(**changes):
+            raise Refused("conflict", "The server changed at the same moment. Please try again.")
+        _say(actor, server, f"server.{verb}", _SAID[verb] + said, action_id=action.pk)
+    return action
+
+
+def _check_state(verb: Verb, server: Server) -> None:
+    refusal = why_not(verb, facts_of(server, actions.open_action("server", server.pk)))
+    if refusal is not None:
+        raise refusal
+
+
+def _new_root_password() -> dict[str, Any]:
+    """The columns that a fresh root password changes."""
+    password = new_password()
+    return {"root_password_sealed": seal(password), "root_password_hash": crypt_hash(password)}
+
+
+def _say(
+    actor: Actor, server: Server, kind: str, message: str, *, action_id: int | None = None
+) -> None:
+    record_event(
+        kind,
+        message,
+        resource=("server", server.pk),
+        project_id=server.project_id,
+        action_id=action_id,
+        actor=actor,
+    )
+
+
+def scrub_seed(server: Server) -> Action:
+    """Housekeeping: take the secrets out of its seed, now that it has booted.
+
+    Raises `Refused` while something else is done to it, or if it is gone meanwhile.
+    """
+    with transaction.atomic():
+        action = actions.submit(
+            "scrub_seed",
+            resource=("server", server.pk),
+            actor=SYSTEM,
+            project_id=server.project_id,
+            group=str(server.host_id or ""),
+        )
+        # Only now, with its one open action held, does nobody delete it or write new secrets.
+        if not Server.objects.filter(
+            pk=server.pk,
+            lifecycle=Lifecycle.ACTIVE,
+            seed_secret_since=server.seed_secret_since,
+        ).exists():
+            raise Refused("conflict", "The server has changed meanwhile.")
+    return action
