@@ -1,0 +1,41 @@
+"""`/ws/console/serial/<server id>/`: the ASGI endpoint.
+
+A plain callable, not a Channels consumer: a consumer hops through Django's one
+shared thread for every message, which multiplies the time from key to echo
+and lets one slow request hold up every console. It needs the origin check,
+sessions and users around it.
+
+The first message is `{"type": "hello", "ticket": "…", "acks": true}`; the
+ticket is never in the address, which ends up in logs. After that binary frames
+are bytes. Text frames are JSON: to the page `state` (`state`, `message`,
+`types`) and `notice` (`message`); from the page `ack` (`bytes`) and `take`.
+Close codes: 4400 nonsense, 4403 the right was lost, 4408 no ticket or no
+reading in time, 4410 the ticket does not open this, 4429 too many consoles,
+1009 too big.
+"""
+
+from __future__ import annotations
+
+from vpspanel.consoles.models import Kind
+from vpspanel.consoles.serial_console import SerialConsole
+from vpspanel.consoles.visit import Visit, serve
+from vpspanel.events.origin import Receive, Scope, Send
+
+
+async def serial_console(scope: Scope, receive: Receive, send: Send) -> None:
+    """The endpoint."""
+    await serve(scope, receive, send, Kind.SERIAL, _make)
+
+
+def _make(visit: Visit, types: bool) -> SerialConsole:
+    console = SerialConsole(
+        visit.viewer,
+        place=visit.place,
+        rivals=lambda: visit.room.rivals(visit.key, console),
+        connected=visit.note_connected,
+        name=visit.name,
+        types=types,
+    )
+    if types and visit.room.is_mine(visit.key, visit.owner):
+        console.take()  # from another tab of the same browser: no need to ask
+    return console

@@ -1,0 +1,166 @@
+"""What every console's socket goes through: ticket, rights, traces in the timeline."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from django.db import DatabaseError
+from django.db.models import ObjectDoesNotExist
+
+from vpspanel.consoles.console import Console
+from vpspanel.consoles.models import Kind
+from vpspanel.consoles.rights import may_watch
+from vpspanel.consoles.room import room
+from vpspanel.consoles.services import (
+    Place,
+    find_place,
+    record_closed,
+    record_opened,
+    redeem_ticket,
+)
+from vpspanel.consoles.viewer import Ended, Viewer
+from vpspanel.events.actor import Actor
+from vpspanel.events.guard import Guarded, Owner, guard_for, owner_of
+from vpspanel.events.live import Happened, tail
+from vpspanel.events.origin import Receive, Scope, Send, refuse
+
+log = structlog.get_logger(__name__)
+
+
+async def serve(scope: Scope, receive: Receive, send: Send, kind: Kind, make: Maker) -> None:
+    """One websocket, from its handshake to its end; `make` gives the console once it may be."""
+    owner = owner_of(scope)
+    if owner is None:
+        await refuse(scope, receive, send)
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    viewer = Viewer(receive, send)
+    try:
+        await Visit(scope, owner, viewer, kind).run(make)
+    except Ended as end:
+        await viewer.close(end)
+
+
+Maker = Callable[["Visit", bool], Console[Any]]
+
+
+class Visit:
+    """One connection: its ticket, its rights, its traces in the timeline."""
+
+    def __init__(self, scope: Scope, owner: Owner, viewer: Viewer, kind: Kind):
+        client = scope.get("client")
+        self._actor = Actor(scope["user"], "page", client[0] if client else None)
+        self._server_id: int = scope["url_route"]["kwargs"]["server_id"]
+        self._kind = kind
+        self.owner = owner
+        self.viewer = viewer
+        self.room = room()
+        self._connected_at = 0.0
+        self._writing: list[asyncio.Task[None]] = []
+
+    @property
+    def name(self) -> str:
+        """Of the person who looks."""
+        return self._actor.name
+
+    @property
+    def key(self) -> tuple[int, Kind]:
+        """Which console it is."""
+        return self._server_id, self._kind
+
+    async def run(self, make: Maker) -> None:
+        """Serve it until it is closed. Raises `Ended` if it never began."""
+        with self.room.seat(self.owner.user_id, self.key):
+            types = await self._redeem((await self.viewer.hello()).ticket)
+            console = make(self, types)
+            end = Ended(1011, "Something went wrong here.")
+            try:
+                end = await self._watched(console)
+                await self.viewer.close(end)
+            finally:
+                await self._note_closed(end.reason)
+
+    async def _watched(self, console: Console[Any]) -> Ended:
+        socket = Guarded(
+            self.owner,
+            lost=lambda reason: console.end(4403, reason),
+            server_id=self._server_id,
+            control=console.allow,
+        )
+        stop = tail().listen(_nudge_on(self._server_id, console))
+        try:
+            with (
+                guard_for(may_watch).watching(socket),
+                self.room.present(self.key, console, self.owner),
+            ):
+                return await console.run()
+        finally:
+            stop()
+
+    async def _redeem(self, ticket: str) -> bool:
+        types = await self.room.threads.run(
+            redeem_ticket,
+            ticket,
+            user_id=self.owner.user_id,
+            server_id=self._server_id,
+            kind=self._kind,
+            session_key=self.owner.session_key,
+        )
+        if types is None:
+            raise Ended(4410, "This link to the console is not valid any more.")
+        return types
+
+    async def place(self) -> Place | None:
+        """Where the server is now."""
+        return await self.room.threads.run(find_place, self._server_id)
+
+    # --- the timeline: written beside the bytes, never in their way -----------------
+
+    def note_connected(self, took_over: bool) -> None:
+        """The guest's end is open."""
+        if not self._connected_at or took_over:
+            self._write(record_opened, took_over=took_over)
+        self._connected_at = self._connected_at or time.monotonic()
+
+    async def _note_closed(self, reason: str) -> None:
+        if self._connected_at:
+            seconds = int(time.monotonic() - self._connected_at)
+            self._write(record_closed, seconds=seconds, reason=reason)
+        await asyncio.gather(*self._writing)
+
+    def _write(self, record: Callable[..., None], **facts: object) -> None:
+        before = self._writing[-1] if self._writing else None
+        self._writing.append(asyncio.create_task(self._record(before, record, facts)))
+
+    async def _record(
+        self,
+        before: asyncio.Task[None] | None,
+        record: Callable[..., None],
+        facts: dict[str, object],
+    ) -> None:
+        if before is not None:
+            await before
+        try:
+            await self.room.writer.run(
+                record, self._actor, self._server_id, kind=self._kind, **facts
+            )
+        except (DatabaseError, ObjectDoesNotExist):
+            log.exception("console_not_recorded", server=self._server_id, record=record.__name__)
+
+
+def _nudge_on(server_id: int, console: Console[Any]) -> Callable[[Sequence[Happened]], None]:
+    def listener(events: Sequence[Happened]) -> None:
+        for event in events:
+            if (
+                event.resource_type == "server"
+                and event.resource_id == server_id
+                and not event.kind.startswith("console.")
+            ):
+                console.nudge()
+
+    return listener
