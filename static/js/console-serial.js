@@ -1,0 +1,146 @@
+// The serial console: a terminal on the server's serial port.
+const { FitAddon, Terminal, WebLinksAddon } = globalThis.xterm;
+const CHUNK = 16 * 1024;
+const LONGEST_PASTE = 200 * 1024;
+const encoder = new TextEncoder();
+const byId = (id) => document.getElementById(id);
+
+// Begins it; the answer is what the page may do with it.
+export function start({ Link, serverId, mayType, form, view, leave }) {
+  const COLUMNS = 80; // what a guest on a serial line believes to have
+  const FONT = { least: 9, usual: 14, most: 28, key: "console-font-size" };
+  const THEME = {
+    background: "#0b0f17", foreground: "#d7dde8", cursor: "#8ab4f8", cursorAccent: "#0b0f17", selectionBackground: "#3a4d73",
+    black: "#1b2230", red: "#ff5c57", green: "#5af78e", yellow: "#f3f99d", blue: "#57a0ff", magenta: "#ff6ac1", cyan: "#9aedfe", white: "#f1f1f0",
+    brightBlack: "#7a8599", brightRed: "#ff7b76", brightGreen: "#7dfaa7", brightYellow: "#f8fcc0", brightBlue: "#82b8ff",
+    brightMagenta: "#ff8fd0", brightCyan: "#b9f3ff", brightWhite: "#ffffff",
+  };
+
+  function savedSize() {
+    try {
+      const size = Number(localStorage.getItem(FONT.key));
+      return size >= FONT.least && size <= FONT.most ? size : FONT.usual;
+    } catch {
+      return FONT.usual;
+    }
+  }
+
+  const terminal = new Terminal({
+    cursorBlink: true,
+    fontFamily: 'ui-monospace, "DejaVu Sans Mono", "Liberation Mono", Menlo, Consolas, monospace',
+    fontSize: savedSize(),
+    lineHeight: 1.15, // at 1 some fonts lose their underscores
+    scrollback: 5000,
+    theme: THEME,
+    disableStdin: !mayType,
+    linkHandler: { activate: (event, address) => askToOpen(address), allowNonHttpProtocols: false },
+  });
+  const fit = new FitAddon();
+  terminal.loadAddon(fit);
+  terminal.loadAddon(new WebLinksAddon((event, address) => askToOpen(address)));
+  // What a guest may not do to the page: its title, its colours, and above all the clipboard (52).
+  for (const code of [0, 1, 2, 4, 10, 11, 12, 52, 104, 110, 111, 112]) terminal.parser.registerOscHandler(code, () => true);
+  // Questions that nobody asks on a serial line. The answer to the first is itself that question, so a line that
+  // echoes would go on for ever.
+  terminal.parser.registerCsiHandler({ prefix: ">", final: "c" }, () => true);
+  terminal.parser.registerCsiHandler({ prefix: ">", final: "q" }, () => true);
+  terminal.parser.registerDcsHandler({ intermediates: "$", final: "q" }, () => true);
+  terminal.open(byId("terminal"));
+
+  function resize() {
+    const size = fit.proposeDimensions();
+    if (!size || !Number.isFinite(size.rows)) return;
+    terminal.resize(Math.max(size.cols, COLUMNS), Math.max(size.rows, 4));
+    byId("stty").textContent = `stty rows ${terminal.rows} cols ${terminal.cols}`;
+  }
+
+  function changeFont(step) {
+    terminal.options.fontSize = Math.min(FONT.most, Math.max(FONT.least, terminal.options.fontSize + step));
+    resize();
+    try {
+      localStorage.setItem(FONT.key, terminal.options.fontSize);
+    } catch { /* a private window remembers nothing */ }
+  }
+
+  terminal.attachCustomKeyEventHandler((event) => {
+    if (event.type !== "keydown") return true;
+    if (event.shiftKey && event.key === "F6") {
+      event.preventDefault();
+      leave();
+      return false;
+    }
+    if (event.ctrlKey && event.shiftKey && event.code === "KeyC") {
+      event.preventDefault(); // else the browser's own tools open
+      if (terminal.hasSelection()) navigator.clipboard?.writeText(terminal.getSelection());
+      return false;
+    }
+    // The browser's own paste; xterm.js takes what it brings.
+    return !(event.ctrlKey && event.shiftKey && event.code === "KeyV");
+  });
+
+  function askToOpen(address) {
+    let url;
+    try {
+      url = new URL(address);
+    } catch {
+      return;
+    }
+    if (!["http:", "https:"].includes(url.protocol)) return;
+    byId("link-address").textContent = url.href;
+    byId("link-open").href = url.href;
+    byId("link").showModal();
+  }
+
+  // --- the socket -----------------------------------------------------------------------------------------------------
+
+  const link = new Link({ kind: "serial", serverId, form, view, hear, take: (data, done) => terminal.write(new Uint8Array(data), done) });
+
+  function hear(message) {
+    if (message.type === "notice") return view.remark(message.message);
+    if (message.type !== "state") return;
+    terminal.options.disableStdin = !message.types;
+    const offer = message.types && ["busy", "taken"].includes(message.state) ? "take" : "";
+    byId("take").textContent = message.state === "taken" ? "Take it back" : "Take over";
+    view.show(message.state, message.message, offer);
+    if (message.state === "connected" && document.activeElement === document.body) focus();
+  }
+
+  function type(bytes) {
+    if (!link.open || view.state !== "connected") return;
+    if (bytes.length > LONGEST_PASTE) {
+      view.remark("That is too much to paste at once. Copy it as a file instead, for example with scp.");
+      return;
+    }
+    for (let start = 0; start < bytes.length; start += CHUNK) link.send(bytes.subarray(start, start + CHUNK));
+  }
+
+  terminal.onData((text) => type(encoder.encode(text)));
+  terminal.onBinary((text) => type(Uint8Array.from(text, (char) => char.charCodeAt(0))));
+
+  // --- buttons --------------------------------------------------------------------------------------------------------
+
+  function focus() {
+    if (!byId("panel-serial").hidden) terminal.focus();
+  }
+
+  const press = (id, action) => byId(id)?.addEventListener("click", action);
+  press("smaller", () => changeFont(-1));
+  press("larger", () => changeFont(1));
+  press("link-open", () => byId("link").close());
+  press("reader", (event) => { terminal.options.screenReaderMode = event.target.checked; });
+  press("take", () => link.tell({ type: "take" }));
+  press("paste", async () => {
+    try {
+      terminal.paste(await navigator.clipboard.readText());
+    } catch {
+      view.remark("The browser did not hand over the clipboard. Press Ctrl+Shift+V instead.");
+    }
+    focus();
+  });
+
+  new ResizeObserver(resize).observe(byId("terminal"));
+  resize();
+  focus();
+  link.connect();
+  return { focus, restart: () => link.restart() };
+}

@@ -1,0 +1,39 @@
+"""The customers' addresses."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, include, path
+
+from vpspanel.pages import changes, keys, order, power, projects, servers
+
+server_urls: list[URLPattern] = [
+    path("", servers.list_page, name="list"),
+    path("fragment/", servers.list_fragment, name="list_fragment"),
+    path("order/", order.order, name="order"),
+    path("<int:server_id>/", servers.show, name="show"),
+    path("<int:server_id>/fragment/", servers.fragment, name="fragment"),
+    path("<int:server_id>/password/", servers.reveal_password, name="reveal_password"),
+    path("<int:server_id>/power_on/", power.power_on, name="power_on"),
+    path("<int:server_id>/shutdown/", power.shutdown, name="shutdown"),
+    path("<int:server_id>/reboot/", power.reboot, name="reboot"),
+    path("<int:server_id>/power_off/", power.power_off, name="power_off"),
+    path("<int:server_id>/reset/", power.reset, name="reset"),
+    path("<int:server_id>/reset_password/", power.reset_password, name="reset_password"),
+    path("<int:server_id>/rename/", changes.rename, name="rename"),
+    path("<int:server_id>/change_protection/", changes.change_protection, name="change_protection"),
+    path("<int:server_id>/rebuild/", changes.rebuild, name="rebuild"),
+    path("<int:server_id>/delete/", changes.delete, name="delete"),
+]
+key_urls: list[URLPattern] = [
+    path("", keys.list_keys, name="list"),
+    path("add/", keys.add_key, name="add"),
+    path("<int:key_id>/delete/", keys.delete_key, name="delete"),
+]
+project_urls: list[URLPattern] = [path("choose/", projects.choose, name="choose")]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", servers.home, name="home"),
+    path("servers/", include((server_urls, "servers"))),
+    path("keys/", include((key_urls, "keys"))),
+    path("projects/", include((project_urls, "projects"))),
+]

@@ -1,0 +1,20 @@
+"""Which websocket goes where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import path, re_path
+
+from vpspanel.consoles.rights import may_hear
+from vpspanel.consoles.serial import serial_console
+from vpspanel.consoles.vnc import vnc_console
+from vpspanel.events.consumers import LiveEvents
+from vpspanel.events.origin import refuse
+
+websocket_urlpatterns: list[Any] = [
+    path("ws/events/", LiveEvents(may_hear)),  # type: ignore[arg-type]
+    path("ws/console/serial/<int:server_id>/", serial_console),  # type: ignore[arg-type]
+    path("ws/console/vnc/<int:server_id>/", vnc_console),  # type: ignore[arg-type]
+    re_path("", refuse),  # type: ignore[arg-type]
+]

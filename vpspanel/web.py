@@ -1,0 +1,43 @@
+"""The web process: uvicorn, as the panel needs it."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+from django.conf import settings
+
+# glibc's thresholds move by themselves unless they are set; then each large
+# console frame costs an mmap and a munmap. With these a console carries half
+# as much again. They must be in the environment before the process starts.
+WEB_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(8 * 1024 * 1024),
+    "MALLOC_TRIM_THRESHOLD_": str(32 * 1024 * 1024),
+}
+
+
+def web_config() -> uvicorn.Config:
+    """How the panel is served, whatever it listens on.
+
+    Compression of websocket messages is off: it costs more than it saves on
+    console streams. Forwarded addresses are believed only behind a proxy.
+    """
+    return uvicorn.Config(
+        "vpspanel.asgi:application",
+        loop="uvloop",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=1024 * 1024,  # a frame is put together before an endpoint can refuse it
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=settings.ALLAUTH_TRUSTED_PROXY_COUNT > 0,
+        timeout_graceful_shutdown=2,
+    )
+
+
+def serve_web(listener: socket.socket) -> None:
+    """Serve on a socket that listens already, until SIGTERM or SIGINT."""
+    uvicorn.Server(web_config()).run(sockets=[listener])
