@@ -1,0 +1,234 @@
+"""Everybody tries every address with every verb. The table below is the plan; nothing else is 2xx.
+
+An address that is not in the table fails the test: whoever adds one says who may use it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.http import HttpResponseBase
+from django.test import Client
+from django.urls import reverse
+
+from tests.access.addresses import all_addresses
+from tests.world import World, make_user, make_world
+from vpspanel.accounts.models import SSHKey, User
+from vpspanel.actions.models import Action
+from vpspanel.servers.models import Server
+
+PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN = "public", "signed in", "reader", "operator", "admin"
+
+# name -> (who may GET, who may POST); None: the method is not there.
+PLAN: dict[str, tuple[str | None, str | None]] = {
+    "healthz": (PUBLIC, None),
+    "home": (SIGNED_IN, None),
+    "servers:list": (SIGNED_IN, None),
+    "servers:list_fragment": (SIGNED_IN, None),
+    "servers:order": (SIGNED_IN, SIGNED_IN),  # whoever may order in a project of theirs
+    "servers:show": (READER, None),
+    "servers:fragment": (READER, None),
+    "servers:reveal_password": (None, ADMIN),
+    "servers:power_on": (None, OPERATOR),
+    "servers:shutdown": (None, OPERATOR),
+    "servers:reboot": (None, OPERATOR),
+    "servers:power_off": (OPERATOR, OPERATOR),
+    "servers:reset": (OPERATOR, OPERATOR),
+    "servers:reset_password": (ADMIN, ADMIN),
+    "servers:rename": (ADMIN, ADMIN),
+    "servers:change_protection": (ADMIN, ADMIN),
+    "servers:rebuild": (ADMIN, ADMIN),
+    "servers:delete": (ADMIN, ADMIN),
+    "consoles:page": (READER, None),
+    "consoles:status": (READER, None),
+    "consoles:ticket": (None, READER),
+    "consoles:power": (OPERATOR, OPERATOR),
+    "keys:list": (SIGNED_IN, None),
+    "keys:add": (SIGNED_IN, SIGNED_IN),
+    "keys:delete": (OPERATOR, OPERATOR),
+    "projects:choose": (None, SIGNED_IN),
+}
+PEOPLE = {
+    "nobody": "",
+    "stranger": SIGNED_IN,
+    "staff": SIGNED_IN,
+    "bob": READER,
+    "olga": OPERATOR,
+    "alice": ADMIN,
+}
+NO_PROJECT_OF_THEIRS = {
+    ("servers:order", "bob"),
+    ("servers:order", "olga"),
+    ("servers:order", "staff"),
+    ("keys:add", "bob"),
+    ("keys:add", "staff"),
+}
+RANK = [PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN]
+
+
+def our_names() -> list[str]:
+    """Every address of ours; the admin's and allauth's have tests of their own below."""
+    names = [name for name, _ in all_addresses()]
+    return [name for name in names if not name.startswith(("admin:", "account_", "hijack:"))]
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    """A running server and a key of Alice, and one of the staff without any permission."""
+    world = make_world()
+    world.running("web")
+    SSHKey.objects.create(
+        project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
+    )
+    user = make_user("staff@example.com")
+    User.objects.filter(pk=user.pk).update(is_staff=True)
+    return world
+
+
+def browser(person: str, *, csrf: bool = False) -> Client:
+    """Somebody's browser."""
+    client = Client(enforce_csrf_checks=csrf)
+    if person != "nobody":
+        email = {"stranger": "charlie"}.get(person, person)
+        client.force_login(User.objects.get(email=f"{email}@example.com"))
+    return client
+
+
+def address(name: str) -> str:
+    """With the ids of Alice's things."""
+    route = dict(all_addresses())[name]
+    ids = {}
+    if "server_id" in route:
+        ids["server_id"] = Server.objects.get().pk
+    if "key_id" in route:
+        ids["key_id"] = SSHKey.objects.get().pk
+    return reverse(name, kwargs=ids)
+
+
+def records() -> dict[str, Any]:
+    """What must not change when somebody is refused."""
+    return {
+        "actions": list(Action.objects.values_list("pk", "state")),
+        "servers": list(Server.objects.values()),
+        "keys": list(SSHKey.objects.values()),
+    }
+
+
+def asked(client: Client, method: str, name: str) -> HttpResponseBase:
+    """The answer."""
+    return client.get(address(name)) if method == "GET" else client.post(address(name))
+
+
+def may(person: str, who: str | None) -> bool:
+    """What the plan says."""
+    if who is None:
+        return False
+    return who == PUBLIC or (PEOPLE[person] != "" and RANK.index(PEOPLE[person]) >= RANK.index(who))
+
+
+def test_the_plan_names_every_address() -> None:
+    assert sorted(our_names()) == sorted(PLAN)
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_nobody_gets_more_than_planned(world: World, person: str, method: str) -> None:
+    client = browser(person)
+    for name, (get, post) in PLAN.items():
+        who = get if method == "GET" else post
+        before = records()
+        response = asked(client, method, name)
+        if (name, person) in NO_PROJECT_OF_THEIRS:
+            assert response.status_code == 403
+            assert records() == before, name
+        elif may(person, who):
+            if method == "GET":
+                assert response.status_code in (200, 302, 304), (name, response.status_code)
+            else:
+                assert response.status_code in (200, 302, 303, 422), (name, response.status_code)
+            _put_back(before)
+            continue
+        assert response.status_code in (302, 303, 401, 403, 404, 405), (name, response.status_code)
+        assert records() == before, name
+        if who is not None and person in ("stranger", "staff") and who != SIGNED_IN:
+            assert response.status_code == 404, f"{name} tells a stranger that it exists"
+        if who is not None and person == "nobody" and response.status_code in (302, 303):
+            assert "/accounts/login/" in response["Location"], name
+
+
+def _put_back(before: dict[str, Any]) -> None:
+    """Let the next address find what this one found."""
+    Action.objects.exclude(pk__in=[pk for pk, _ in before["actions"]]).delete()
+    for row in before["servers"]:
+        Server.objects.filter(pk=row["id"]).update(**row)
+    if not SSHKey.objects.exists():
+        SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
+
+
+def test_ids_that_do_not_exist_look_like_those_of_others(world: World) -> None:
+    client = browser("stranger")
+    for name, (get, _) in PLAN.items():
+        if get in (None, PUBLIC, SIGNED_IN):
+            continue
+        theirs = client.get(address(name))
+        missing = client.get(re.sub(r"\d+", "999999", address(name), count=1))
+        assert (theirs.status_code, _body(theirs)) == (missing.status_code, _body(missing)), name
+
+
+def _body(response: Any) -> str:
+    """The page without what differs at each request."""
+    text = response.content.decode()
+    return re.sub(r'(nonce|value|content|data-request)="[^"]*"', "", text).replace("999999", "1")
+
+
+def test_get_changes_nothing(world: World) -> None:
+    client = browser("alice")
+    before = records()
+    for name in PLAN:
+        client.get(address(name))
+    assert records() == before
+
+
+def test_every_post_wants_a_csrf_token(world: World) -> None:
+    client = browser("alice", csrf=True)
+    before = records()
+    for name, (_, post) in PLAN.items():
+        if post is not None:
+            assert client.post(address(name)).status_code == 403, name
+    for name in ("account_login", "account_signup", "account_reset_password", "account_logout"):
+        assert client.post(reverse(name)).status_code == 403, name
+    assert records() == before
+
+
+def _admin_addresses() -> list[str]:
+    """Every address of the admin, with ids filled in."""
+    paths = []
+    for name, route in all_addresses():
+        if name.startswith("admin:"):
+            path = re.sub(r"<[^>]*object_id>|<[^>]*content_type_id>|<[^>]+>", "1", route)
+            paths.append("/" + re.sub(r"[\^$]|\(\?P.*", "", path))
+    return sorted(set(paths))
+
+
+OWN_ACCOUNT = ("/admin/", "/admin/login/", "/admin/logout/", "/admin/password_change/")
+HARMLESS = (*OWN_ACCOUNT, "/admin/password_change/done/", "/admin/jsi18n/")
+
+
+@pytest.mark.parametrize("person", ["nobody", "stranger", "alice", "staff"])
+def test_the_admin_is_closed_without_the_permission(world: World, person: str) -> None:
+    client = browser(person)
+    before = records()
+    methods: list[Callable[[str], Any]] = [client.get, client.post]
+    for path in _admin_addresses():
+        if path in HARMLESS:
+            continue
+        for method in methods:
+            response = method(path)
+            assert response.status_code in (302, 403, 404, 405), (path, response.status_code)
+            if response.status_code == 302:
+                location = response["Location"]
+                assert "login" in location or location.startswith("/admin/"), (path, location)
+    assert records() == before

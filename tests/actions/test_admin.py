@@ -1,0 +1,99 @@
+"""The queue's page: staff retry and cancel through the engine's services, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+
+from tests.world import World, make_user, make_world, work
+from vpspanel.accounts.models import User
+from vpspanel.actions.models import Action, ActionState
+from vpspanel.events.models import Event
+from vpspanel.servers.models import Server
+
+LIST = "admin:actions_action_changelist"
+
+
+@pytest.fixture
+def world(transactional_db: None) -> World:
+    return make_world()
+
+
+def sign_in(client: Client, *permissions: str) -> User:
+    user = make_user("staff@example.com")
+    User.objects.filter(pk=user.pk).update(is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client.force_login(user)
+    return user
+
+
+def act(client: Client, name: str, action: Action) -> str:
+    form = {"action": name, "_selected_action": [action.pk]}
+    return client.post(reverse(LIST), form, follow=True).content.decode()
+
+
+def test_a_queued_action_can_be_cancelled(world: World, client: Client) -> None:
+    ordered = world.order()
+    user = sign_in(client, "view_action", "change_action")
+    assert "was cancelled" in act(client, "cancel", ordered.action)
+    ordered.action.refresh_from_db()
+    assert ordered.action.state == ActionState.CANCELLED
+    assert Server.objects.get(pk=ordered.server.pk).lifecycle == "deleted"
+    assert Event.objects.get(kind="create.cancelled").actor_id == user.pk
+
+
+def test_what_has_begun_is_not_cancelled(world: World, client: Client) -> None:
+    ordered = world.order()
+    Action.objects.filter(pk=ordered.action.pk).update(state=ActionState.RUNNING, attempt=1)
+    sign_in(client, "view_action", "change_action")
+    assert "begun already" in act(client, "cancel", ordered.action)
+    ordered.action.refresh_from_db()
+    assert ordered.action.state == ActionState.RUNNING
+
+
+def test_a_parked_action_goes_on(world: World, client: Client) -> None:
+    ordered = world.order()
+    Action.objects.filter(pk=ordered.action.pk).update(
+        state=ActionState.PARKED, attempt=3, detail="host_degraded: look at it"
+    )
+    sign_in(client, "view_action", "change_action")
+    assert "goes on" in act(client, "try_again", ordered.action)
+    ordered.action.refresh_from_db()
+    assert (ordered.action.state, ordered.action.detail) == (ActionState.RUNNING, "")
+    assert Event.objects.get(kind="action.retried").via == "admin"
+
+
+def test_a_parked_action_is_given_up(world: World, client: Client) -> None:
+    ordered = world.order()
+    parked = Action.objects.filter(pk=ordered.action.pk)
+    parked.update(state=ActionState.PARKED, attempt=3, step="create_disk", error_message="Odd.")
+    sign_in(client, "view_action", "change_action")
+    assert "is undone" in act(client, "give_up", ordered.action)
+    work()
+    assert parked.get().state == ActionState.ERROR
+    server = Server.objects.get(pk=ordered.server.pk)
+    assert (server.lifecycle, server.failed_reason) == ("deleted", "Odd.")
+    assert Event.objects.get(kind="action.given_up").via == "admin"
+
+
+def test_who_only_views_can_do_nothing(world: World, client: Client) -> None:
+    ordered = world.order()
+    sign_in(client, "view_action")
+    for name in ("cancel", "give_up", "try_again"):
+        act(client, name, ordered.action)
+    ordered.action.refresh_from_db()
+    assert ordered.action.state == ActionState.QUEUED
+
+
+def test_the_error_is_shown_with_its_detail_for_staff(world: World, client: Client) -> None:
+    ordered = world.order()
+    Action.objects.filter(pk=ordered.action.pk).update(
+        state=ActionState.ERROR, error_code="disk_full", error_detail="<pool> has no room"
+    )
+    sign_in(client, "view_action")
+    for page in (reverse(LIST), reverse("admin:actions_action_change", args=[ordered.action.pk])):
+        html = client.get(page).content.decode()
+        assert "disk_full" in html
+        assert "&lt;pool&gt; has no room" in html

@@ -1,0 +1,114 @@
+"""The audit on a real host: a whole life leaves nothing, and nothing foreign is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libvirt
+import pytest
+
+from hosts.models import Host, HostStatus, StoragePool
+from hosts.virt.registry import close_all, driver_for
+from hosts.virt.spec import NetworkSpec
+from tests.audit import assert_clean
+from tests.kvm import KvmHost, kvm_host
+from tests.world import World, work
+from vpspanel.actions.models import Action
+from vpspanel.servers import services
+from vpspanel.servers.audit import audit
+from vpspanel.servers.models import Lifecycle, Server
+
+pytestmark = pytest.mark.qemu
+
+__all__ = ["kvm_host"]
+
+POOL = "audited"
+FOREIGN = """
+<domain type='qemu'><name>windows-xp</name><memory unit='MiB'>32</memory>
+<os><type arch='x86_64' machine='q35'>hvm</type></os></domain>
+"""
+
+
+@pytest.fixture
+def real(world: World, kvm_host: KvmHost) -> Iterator[World]:
+    """The world, moved from its simulated host to a real one."""
+    Host.objects.all().delete()
+    host = Host.objects.create(
+        name="real",
+        location=world.location,
+        uri=kvm_host.uri,
+        status=HostStatus.REACHABLE,
+        network="audited",
+        vcpus_limit=8,
+        memory_limit_mib=4096,
+    )
+    path = kvm_host.new_pool()
+    StoragePool.objects.create(host=host, name=POOL, path=str(path), limit_gib=50)
+    driver = driver_for(host.uri)
+    driver.ensure_pool(POOL, str(path))
+    driver.ensure_network(NetworkSpec("audited", "audited0", "10.80.0.1/24", "fd80::1/48"))
+    world.hosts = [host]
+    yield world
+    for volume in driver.volumes(POOL):
+        driver.delete_volume(POOL, volume.name)
+    connection = libvirt.open(host.uri)
+    connection.storagePoolLookupByName(POOL).destroy()
+    connection.storagePoolLookupByName(POOL).undefine()
+    connection.networkLookupByName("audited").destroy()
+    connection.networkLookupByName("audited").undefine()
+    connection.close()
+    close_all()
+
+
+def test_a_whole_life_leaves_nothing(real: World) -> None:
+    server = real.running("web")
+    assert_clean()
+    services.rebuild(real.alice, server.pk, image=real.images[1])
+    work()
+    assert not Action.objects.exclude(state="success").exists()
+    assert_clean()
+    services.power_off(real.alice, server.pk)
+    work()
+    assert_clean()
+    services.delete(real.alice, server.pk)
+    work()
+    server.refresh_from_db()
+    assert server.lifecycle == Lifecycle.DELETED
+    assert_clean()
+    left = {volume.name for volume in driver_for(real.host.uri).volumes(POOL)}
+    assert left == {image.volume for image in real.images}
+    assert driver_for(real.host.uri).filters() == []
+
+
+def test_damage_on_a_real_host(real: World) -> None:
+    gone, server = real.running("gone"), real.running("web")
+    driver = driver_for(real.host.uri)
+    services.delete(real.alice, gone.pk)
+    work()
+    connection = libvirt.open(real.host.uri)
+    foreign = connection.defineXML(FOREIGN)
+    driver.write_volume(POOL, gone.seed_volume, b"left", capacity_bytes=1024)
+    driver.write_volume(POOL, "holiday.iso", b"sun", capacity_bytes=1024)
+    domain = connection.lookupByUUID(server.uuid.bytes)
+    domain.setAutostart(True)
+    report = audit()
+    assert report.codes() == {"disk_leftover", "autostart"}
+    assert {f.code for f in report.findings if f.level == "info"} == {
+        "domain_foreign",
+        "volume_foreign",
+    }
+    repaired = audit(repair=True)
+    assert [finding.code for finding in repaired.repaired] == ["disk_leftover"]
+    assert repaired.codes() == {"autostart"}
+    assert "holiday.iso" in {volume.name for volume in driver.volumes(POOL)}
+    assert foreign.isActive() == 0
+    foreign.undefine()
+    domain.setAutostart(False)
+    assert_clean()
+    domain.destroy()
+    domain.undefine()
+    connection.close()
+    assert audit().codes() == {"domain_missing"}
+    services.delete(real.alice, Server.objects.get(name="web").pk)
+    work()
+    assert_clean()

@@ -1,0 +1,125 @@
+"""Orders and the ends of servers take what they need in one order, so that they never deadlock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from hosts.models import Host, StoragePool
+from hosts.placement import Need
+from hosts.services import claim_capacity
+from tests.world import World, make_host
+from vpspanel.accounts.models import Account
+from vpspanel.servers.audit_records import (
+    _recount_account,
+    _recount_host,
+    _recount_pool,
+    check_records,
+)
+from vpspanel.servers.endings import bury
+from vpspanel.servers.ordering import need_of
+
+pytestmark = pytest.mark.postgres  # SQLite has one lock for everything
+
+
+def in_thread(act: Callable[[], object]) -> tuple[threading.Thread, list[BaseException]]:
+    """Begin it; what it raises is in the list once the thread has ended."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            act()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, errors
+
+
+def somebody_waits(seconds: float = 5.0) -> None:
+    """Return when a transaction waits for a lock."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone()[0]:
+                return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits")
+
+
+def test_an_order_and_a_deletion_of_one_account_do_not_deadlock(world: World) -> None:
+    server = world.running()
+    with transaction.atomic():
+        Account.objects.filter(pk=server.project.account_id).update(
+            servers_used=F("servers_used") + 1
+        )
+        thread, errors = in_thread(transaction.atomic(lambda: bury(server.pk)))
+        somebody_waits()
+        Host.objects.filter(pk=world.host.pk).update(vcpus_used=F("vcpus_used") + 1)
+        transaction.set_rollback(True)
+    thread.join()
+    assert errors == []
+    server.refresh_from_db()
+    assert server.lifecycle == "deleted"
+    assert Host.objects.get(pk=world.host.pk).vcpus_used == 0
+
+
+def test_a_host_that_has_no_room_after_all_is_let_go(world: World) -> None:
+    """Two orders that try hosts in different orders must not hold one while they try the next."""
+    full, other = world.host, make_host(world.location)
+    Host.objects.filter(pk=other.pk).update(memory_limit_mib=4096)  # so that `full` comes first
+    need = need_of(world.plan)
+    filled = threading.Event()
+
+    def fill_pool() -> None:
+        """Somebody takes the last of the pool just now."""
+        with transaction.atomic():
+            StoragePool.objects.filter(host=full).update(used_gib=F("limit_gib"))
+            filled.set()
+            somebody_waits()
+
+    filler, errors = in_thread(fill_pool)
+    assert filled.wait(5)
+    with transaction.atomic():
+        claim = claim_capacity(uuid4(), need, location=world.location)
+        assert claim.host_id == other.pk
+        free, blocked = in_thread(lambda: change_without_waiting(full, need))
+        free.join()
+    filler.join()
+    assert (errors, blocked) == ([], [])
+
+
+def change_without_waiting(host: Host, need: Need) -> None:
+    """Fails if somebody holds the host's row."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL lock_timeout = '500ms'")
+        Host.objects.filter(pk=host.pk).update(vcpus_used=F("vcpus_used") + need.vcpus)
+
+
+@pytest.mark.parametrize("what", ["host", "pool", "account"])
+def test_counting_again_beside_an_order_loses_nothing(world: World, what: str) -> None:
+    """A counter that is set too low would let the same room be sold twice."""
+    recount = {
+        "host": lambda: _recount_host(world.host.pk),
+        "pool": lambda: _recount_pool(world.host.pools.get().pk),
+        "account": lambda: _recount_account(world.project.account_id),
+    }[what]
+    with transaction.atomic():
+        world.order()
+        thread, errors = in_thread(recount)
+        somebody_waits()
+    thread.join()
+    assert errors == []
+    report = {finding.code for finding in check_records(timezone.now())}
+    assert not report & {"host_counter", "pool_counter", "account_counter"}
