@@ -65,6 +65,11 @@ LOCAL_HOST_URI = env.str(
 )
 LOCAL_POOL_PATH = env.str("VPSPANEL_POOL", "/var/lib/libvirt/images/vpspanel")
 
+# --- consoles -----------------------------------------------------------------
+CONSOLES_PER_USER = env.int("CONSOLES_PER_USER", 20)  # in each process
+CONSOLES_PER_SERVER = env.int("CONSOLES_PER_SERVER", 8)  # of each kind, in each process
+CONSOLE_IDLE_SECONDS = env.int("CONSOLE_IDLE_SECONDS", 0)  # 0: an idle console stays open
+
 # --- parts --------------------------------------------------------------------
 INSTALLED_APPS = [
     "vpspanel",

@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from vpspanel.accounts.models import User
+from vpspanel.web import WEB_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 START_WITHIN = 30.0
@@ -62,22 +63,22 @@ def database_url() -> str:
 
 
 @contextlib.contextmanager
-def running(directory: Path) -> Iterator[Panel]:
-    """Start it on a free port; stop it at the end."""
+def running(directory: Path, what: str = "web", **more: str) -> Iterator[Panel]:
+    """Start it, or another process of it, on a free port; stop it at the end.
+
+    `more` goes into its environment.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = directory / "panel.log"
-    command = [sys.executable, "-m", "uvicorn", "vpspanel.asgi:application"]
-    command += ["--port", str(port), "--ws", "websockets-sansio", "--lifespan", "off"]
-    command += ["--ws-per-message-deflate", "false", "--ws-max-size", "1048576"]
+    log = directory / f"{what}.log"
+    command = [sys.executable, "manage.py", what, "--port", str(port)]
     environment = {
         **os.environ,
+        **WEB_ENVIRONMENT,
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "DATABASE_URL": database_url(),
-        # As deployed: large buffers stay on the heap, see docs.
-        "MALLOC_MMAP_THRESHOLD_": "8388608",
-        "MALLOC_TRIM_THRESHOLD_": "33554432",
+        **more,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)

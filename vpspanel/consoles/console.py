@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import structlog
+from django.conf import settings
 
 from hosts.virt.errors import ConsoleBusy, InvalidState, NotFound, VirtError
 from vpspanel.consoles.services import Place
@@ -124,7 +125,9 @@ class Console(Generic[Line]):
 
     async def run(self) -> Ended:
         """Serve until one side ends it; says why."""
-        parts = (self._listen(), self._serve(), self._tell_news())
+        parts = [self._listen(), self._serve(), self._tell_news()]
+        if settings.CONSOLE_IDLE_SECONDS:
+            parts.append(self._viewer.until_idle(settings.CONSOLE_IDLE_SECONDS))
         tasks = [asyncio.create_task(part) for part in parts]
         waited: list[asyncio.Future[Any]] = [self._end, *tasks]
         try:

@@ -9,14 +9,13 @@ from collections.abc import Hashable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from django.conf import settings
+
 from vpspanel.consoles.console import Console
 from vpspanel.consoles.models import Kind
 from vpspanel.consoles.viewer import Ended
 from vpspanel.events.guard import Owner
 from vpspanel.events.threads import DatabaseThreads
-
-PER_USER = 20  # open consoles and handshakes in this process
-PER_SERVER = 8  # of each kind
 
 Place = tuple[int, Kind]  # server, kind
 
@@ -33,10 +32,11 @@ class Room:
 
     @contextlib.contextmanager
     def seat(self, user_id: int, place: Place) -> Iterator[None]:
-        """A place for one more. Raises `Ended` when there is none."""
-        if self._users[user_id] >= PER_USER:
-            raise Ended(4429, f"You have {PER_USER} consoles open. Close one first.")
-        if self._servers[place] >= PER_SERVER:
+        """A place for one more, from its handshake on. Raises `Ended` when there is none."""
+        if self._users[user_id] >= settings.CONSOLES_PER_USER:
+            most = settings.CONSOLES_PER_USER
+            raise Ended(4429, f"You have {most} consoles open. Close one first.")
+        if self._servers[place] >= settings.CONSOLES_PER_SERVER:
             raise Ended(4429, "Too many people have this console open.")
         self._users[user_id] += 1
         self._servers[place] += 1

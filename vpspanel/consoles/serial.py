@@ -10,8 +10,8 @@ ticket is never in the address, which ends up in logs. After that binary frames
 are bytes. Text frames are JSON: to the page `state` (`state`, `message`,
 `types`) and `notice` (`message`); from the page `ack` (`bytes`) and `take`.
 Close codes: 4400 nonsense, 4403 the right was lost, 4408 no ticket or no
-reading in time, 4410 the ticket does not open this, 4429 too many consoles,
-1009 too big.
+reading in time, 4410 the ticket does not open this, 4411 idle for too long,
+4429 too many consoles, 1009 too big.
 """
 
 from __future__ import annotations
