@@ -12,9 +12,14 @@ from vpspanel.consoles.vnc import vnc_console
 from vpspanel.events.consumers import LiveEvents
 from vpspanel.events.origin import refuse
 
-websocket_urlpatterns: list[Any] = [
-    path("ws/events/", LiveEvents(may_hear)),  # type: ignore[arg-type]
+_nothing: Any = re_path("", refuse)  # type: ignore[arg-type]
+_consoles: list[Any] = [
     path("ws/console/serial/<int:server_id>/", serial_console),  # type: ignore[arg-type]
     path("ws/console/vnc/<int:server_id>/", vnc_console),  # type: ignore[arg-type]
-    re_path("", refuse),  # type: ignore[arg-type]
+]
+console_urlpatterns: list[Any] = [*_consoles, _nothing]
+websocket_urlpatterns: list[Any] = [
+    path("ws/events/", LiveEvents(may_hear)),  # type: ignore[arg-type]
+    *_consoles,
+    _nothing,
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
+import sys
 
 import uvicorn
 from django.conf import settings
@@ -22,7 +24,7 @@ WEB_ENVIRONMENT = {
 OPEN_FILES = 65536  # two for each console; the usual limit of 1,024 is for interactive programs
 
 
-def web_config(application: str = "vpspanel.asgi:application") -> uvicorn.Config:
+def web_config(application: str) -> uvicorn.Config:
     """How the panel is served, whatever it listens on.
 
     Compression of websocket messages is off: it costs more than it saves on
@@ -44,10 +46,18 @@ def web_config(application: str = "vpspanel.asgi:application") -> uvicorn.Config
     )
 
 
-def serve_web(listener: socket.socket) -> None:
+def serve_web(listener: socket.socket, application: str = "vpspanel.asgi:application") -> None:
     """Serve on a socket that listens already, until SIGTERM or SIGINT."""
     allow_many_files()
-    uvicorn.Server(web_config()).run(sockets=[listener])
+    uvicorn.Server(web_config(application)).run(sockets=[listener])
+
+
+def with_web_environment() -> None:
+    """Go on with `WEB_ENVIRONMENT`; where it is not there yet, the process begins anew with it."""
+    missing = WEB_ENVIRONMENT.keys() - os.environ.keys()
+    if missing:
+        added = {name: WEB_ENVIRONMENT[name] for name in missing}
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **added})  # noqa: S606 itself
 
 
 def allow_many_files() -> None:

@@ -3,7 +3,9 @@ const ACK_EVERY = 32 * 1024;
 const WAITS = [500, 1000, 2000, 4000, 8000];
 const FINAL = new Set([4400, 4403, 4411, 4429, 1009]);
 
+// `path` may also be a whole ws: or wss: address.
 export function address(path) {
+  if (!path.startsWith("/")) return path;
   return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
 }
 
@@ -19,7 +21,7 @@ export class Link {
   constructor({ kind, serverId, form, view, hear, take, lost = () => {} }) {
     this.#kind = kind;
     this.#form = form;
-    this.#path = `/ws/console/${kind}/${serverId}/`;
+    this.#path = `${document.body.dataset.consoles}${kind}/${serverId}/`;
     this.#view = view;
     this.hear = hear;
     this.#take = take;

@@ -111,12 +111,19 @@ class Browser:
     def __init__(self, panel: Panel, user: User | None):
         self.panel = panel
         self.cookies = {settings.CSRF_COOKIE_NAME: CSRF}
+        self.session_key = ""
         if user is not None:
             client = Client()
             client.force_login(user)
             self.cookies[settings.SESSION_COOKIE_NAME] = self.session_key = client.cookies[
                 settings.SESSION_COOKIE_NAME
             ].value
+
+    def at(self, panel: Panel) -> Browser:
+        """The same browser, at another process of the panel, as a proxy would send it there."""
+        other = Browser(panel, None)
+        other.cookies, other.session_key = self.cookies, self.session_key
+        return other
 
     @property
     def cookie_header(self) -> str:

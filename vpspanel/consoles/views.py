@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import get_script_prefix
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -38,6 +40,7 @@ def page(request: HttpRequest, server_id: int) -> HttpResponse:
             "server": server,
             "status": _status(server),
             "types": role is not None and includes(role, TYPE_ROLE),
+            "sockets": settings.CONSOLE_URL or f"{get_script_prefix()}ws/console/",
             "simulated": server.host is not None and server.host.uri.startswith("fake:"),
         },
     )
