@@ -19,7 +19,11 @@ pages = get_asgi_application()  # loads the apps: the routes below need them
 
 from vpspanel.body_limit import BodyLimit  # noqa: E402
 from vpspanel.events.origin import Receive, SameOriginOnly, Scope, Send  # noqa: E402
-from vpspanel.routing import console_urlpatterns, websocket_urlpatterns  # noqa: E402
+from vpspanel.routing import (  # noqa: E402
+    console_urlpatterns,
+    screen_urlpatterns,
+    websocket_urlpatterns,
+)
 from vpspanel.sub_path import SubPath  # noqa: E402
 
 
@@ -47,3 +51,4 @@ application = ProtocolTypeRouter(
 )
 # For a process of their own: a new version of the pages then cuts no console.
 consoles = ProtocolTypeRouter({"http": health_only, "websocket": websockets(console_urlpatterns)})
+screens = websockets(screen_urlpatterns)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import path, re_path
 
+from vpspanel.consoles.proxied import proxied_screen
 from vpspanel.consoles.rights import may_hear
 from vpspanel.consoles.serial import serial_console
 from vpspanel.consoles.vnc import vnc_console
@@ -18,6 +19,11 @@ _consoles: list[Any] = [
     path("ws/console/vnc/<int:server_id>/", vnc_console),  # type: ignore[arg-type]
 ]
 console_urlpatterns: list[Any] = [*_consoles, _nothing]
+# Only for the door of `consoleproxy`, which is the one server that can hand a screen over.
+screen_urlpatterns: list[Any] = [
+    path("ws/vnc/<int:server_id>/", proxied_screen),  # type: ignore[arg-type]
+    _nothing,
+]
 websocket_urlpatterns: list[Any] = [
     path("ws/events/", LiveEvents(may_hear)),  # type: ignore[arg-type]
     *_consoles,

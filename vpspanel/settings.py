@@ -70,6 +70,9 @@ LOCAL_POOL_PATH = env.str("VPSPANEL_POOL", "/var/lib/libvirt/images/vpspanel")
 # --- consoles -----------------------------------------------------------------
 # Where browsers find the sockets of consoles; "" stands for `ws/console/` of this site.
 CONSOLE_URL = env.str("CONSOLE_URL", "")
+# Where `manage.py consoleproxy` is, such as `/ws/vnc/`; "": screens come like serial consoles.
+CONSOLE_PROXY_URL = env.str("CONSOLE_PROXY_URL", "")
+CONSOLE_PROXY_VIEWERS = env.int("CONSOLE_PROXY_VIEWERS", 500)  # processes at the same time
 CONSOLES_PER_USER = env.int("CONSOLES_PER_USER", 20)  # in each process
 CONSOLES_PER_SERVER = env.int("CONSOLES_PER_SERVER", 8)  # of each kind, in each process
 CONSOLE_IDLE_SECONDS = env.int("CONSOLE_IDLE_SECONDS", 0)  # 0: an idle console stays open
@@ -246,7 +249,7 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
         "style-src": [SELF, NONCE],
         "img-src": [SELF, "data:"],  # Tabler's CSS carries small drawings in it
         "font-src": [SELF],
-        "connect-src": [SELF, *environment.origins_of(CONSOLE_URL)],
+        "connect-src": [SELF, *environment.origins_of(CONSOLE_URL, CONSOLE_PROXY_URL)],
         "form-action": [SELF],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],

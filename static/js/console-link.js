@@ -1,6 +1,8 @@
 // One console's socket: fetches a ticket, opens it, tells what it hears, and comes back when it was cut.
 const ACK_EVERY = 32 * 1024;
 const WAITS = [500, 1000, 2000, 4000, 8000];
+// What the close codes of `consoleproxy` mean; it has no messages beside the screen's bytes.
+const PROXIED = { 4404: "stopped", 4412: "reconnecting", 4500: "reconnecting", 4503: "unreachable" };
 const FINAL = new Set([4400, 4403, 4411, 4429, 1009]);
 
 // `path` may also be a whole ws: or wss: address.
@@ -15,6 +17,9 @@ export class Link {
   #failures = 0;
   #retry;
   #drawn = 0;
+  #lines = 0; // connections through consoleproxy
+  #refusals = 0; // of consoleproxy, one after another: then it goes without
+  #proxied = null; // the socket, once a screen has come through it
 
   // `view.show(state, message, offer)` says how it is; `hear(message)` gets the panel's messages and
   // `take(bytes, done)` the guest's bytes: it calls `done` once they are drawn.
@@ -35,16 +40,17 @@ export class Link {
     this.connect();
   }
 
-  async connect() {
+  async connect({ quiet = false } = {}) {
     clearTimeout(this.#retry);
     this.#drop();
-    this.#view.show("connecting", this.#failures ? "Connecting to the panel …" : "");
+    if (!quiet) this.#view.show("connecting", this.#failures ? "Connecting to the panel …" : "");
     let got;
     try {
       got = await this.#getTicket();
     } catch {
       return this.#later("The panel does not answer. Trying again …");
     }
+    if (got.ticket && got.proxy && this.#refusals < 2) return this.#openProxied(got);
     if (got.ticket) return this.#openSocket(got.ticket);
     if (got.http === 401) return this.#view.show("ended", "You are signed out.", "sign-in");
     if (got.http === 403 || got.http === 404) return this.#view.show("ended", got.message ?? "You have no access to this console.", "again");
@@ -58,7 +64,7 @@ export class Link {
     this.#view.show("ended", message, "again");
   }
 
-  tell(message) { if (this.open) this.#socket.send(JSON.stringify(message)); }
+  tell(message) { if (this.open && this.#socket !== this.#proxied) this.#socket.send(JSON.stringify(message)); }
   send(bytes) { if (this.open) this.#socket.send(bytes); }
 
   #drop() {
@@ -73,13 +79,18 @@ export class Link {
     fields.set("kind", this.#kind);
     const answer = await fetch(this.#form.action, { method: "POST", body: fields, redirect: "error" });
     const body = await answer.json().catch(() => ({}));
-    return { http: answer.status, ticket: body.ticket, message: body.error?.message };
+    return { http: answer.status, message: body.error?.message, ...body };
   }
 
   #later(message) {
     this.#view.show("offline", message, "again");
-    this.#retry = setTimeout(() => this.connect(), WAITS[Math.min(this.#failures, WAITS.length - 1)]);
+    this.#retry = setTimeout(() => this.connect(), this.#pause());
+  }
+
+  #pause() {
+    const wait = WAITS[Math.min(this.#failures, WAITS.length - 1)];
     this.#failures += 1;
+    return wait;
   }
 
   #openSocket(ticket) {
@@ -103,6 +114,38 @@ export class Link {
       if (FINAL.has(code)) this.#view.show("ended", reason || "The console was closed.", "again");
       else this.#later("The connection to the panel was lost. Reconnecting …");
     };
+  }
+
+  // The screen's bytes and nothing else. The ticket is a subprotocol: an address would end up in logs.
+  #openProxied({ proxy, ticket, types }) {
+    this.#drop();
+    const mine = new WebSocket(address(proxy), ["binary", `ticket.${ticket}`]);
+    this.#socket = mine;
+    let opened = false;
+    mine.binaryType = "arraybuffer";
+    mine.onopen = () => { opened = true; };
+    mine.onmessage = ({ data }) => {
+      if (this.#socket !== mine) return;
+      if (this.#proxied !== mine) this.#begin(mine, types);
+      this.#take(data, () => {});
+    };
+    mine.onclose = ({ code, reason }) => {
+      if (this.#socket !== mine) return;
+      this.#socket = this.#proxied = null;
+      this.lost();
+      if (!opened) this.#refusals += 1;
+      if (FINAL.has(code)) return this.#view.show("ended", reason || "The console was closed.", "again");
+      if (!PROXIED[code]) return this.#later("The connection to the panel was lost. Reconnecting …");
+      this.#view.show(PROXIED[code], reason);
+      this.#retry = setTimeout(() => this.connect({ quiet: true }), code === 4412 ? 0 : this.#pause());
+    };
+  }
+
+  // Its first bytes: the screen is there.
+  #begin(mine, types) {
+    this.#proxied = mine;
+    this.#failures = this.#refusals = 0;
+    this.hear({ type: "state", state: "connected", message: "Connected.", types, line: this.#lines += 1, others: [] });
   }
 
   // The panel sends no more than the page has drawn, so a flood never piles up in the browser.

@@ -62,15 +62,20 @@ def database_url() -> str:
     return f"postgres://{login}@{values['HOST']}{port}/{values['NAME']}"
 
 
+def free_port() -> int:
+    """One on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
-def running(directory: Path, what: str = "web", **more: str) -> Iterator[Panel]:
+def running(directory: Path, what: str = "web", *, port: int = 0, **more: str) -> Iterator[Panel]:
     """Start it, or another process of it, on a free port; stop it at the end.
 
     `more` goes into its environment.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     log = directory / f"{what}.log"
     command = [sys.executable, "manage.py", what, "--port", str(port)]
     environment = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
 import structlog
@@ -125,10 +125,7 @@ class Console(Generic[Line]):
 
     async def run(self) -> Ended:
         """Serve until one side ends it; says why."""
-        parts = [self._listen(), self._serve(), self._tell_news()]
-        if settings.CONSOLE_IDLE_SECONDS:
-            parts.append(self._viewer.until_idle(settings.CONSOLE_IDLE_SECONDS))
-        tasks = [asyncio.create_task(part) for part in parts]
+        tasks = [asyncio.create_task(part) for part in self._parts()]
         waited: list[asyncio.Future[Any]] = [self._end, *tasks]
         try:
             done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -137,6 +134,13 @@ class Console(Generic[Line]):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _parts(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on side by side; it ends with the first that ends."""
+        parts = [self._listen(), self._serve(), self._tell_news()]
+        if settings.CONSOLE_IDLE_SECONDS:
+            parts.append(self._viewer.until_idle(settings.CONSOLE_IDLE_SECONDS))
+        return parts
 
     async def _listen(self) -> None:
         while True:

@@ -32,14 +32,13 @@ def page(request: HttpRequest, server_id: int) -> HttpResponse:
     """The terminal. 404 for strangers."""
     actor = actor_of(request)
     server = _server(actor, server_id)
-    role = role_of(actor, server.project_id)
     return render(
         request,
         "console/page.html",
         {
             "server": server,
             "status": _status(server),
-            "types": role is not None and includes(role, TYPE_ROLE),
+            "types": _types(actor, server),
             "sockets": settings.CONSOLE_URL or f"{get_script_prefix()}ws/console/",
             "simulated": server.host is not None and server.host.uri.startswith("fake:"),
         },
@@ -51,7 +50,9 @@ def page(request: HttpRequest, server_id: int) -> HttpResponse:
 def ticket(request: HttpRequest, server_id: int) -> JsonResponse:
     """A fresh ticket as JSON, asked for by the page right before it connects.
 
-    The form says for which `kind`: "serial" (also if it says nothing) or "vnc".
+    The form says for which `kind`: "serial" (also if it says nothing) or "vnc". Where screens
+    come through `consoleproxy`, `proxy` is its address for this one, and `types` says whether
+    the user may type: such a socket carries nothing but the screen.
     An error is `{"error": {"code", "message"}}`: 400, 401 signed out, 403, 404, 429.
     """
     if not request.user.is_authenticated:
@@ -64,7 +65,11 @@ def ticket(request: HttpRequest, server_id: int) -> JsonResponse:
         secret = issue_ticket(actor_of(request), server_id, Kind(wanted), key)
     except Refused as refusal:
         return refused(refusal)
-    return JsonResponse({"ticket": secret, "expires_in": int(TICKET_LIFE.total_seconds())})
+    answer = {"ticket": secret, "expires_in": int(TICKET_LIFE.total_seconds())}
+    if wanted == Kind.VNC and settings.CONSOLE_PROXY_URL:
+        answer["proxy"] = f"{settings.CONSOLE_PROXY_URL}{server_id}/"
+        answer["types"] = _types(actor_of(request), get_server(actor_of(request), server_id))
+    return JsonResponse(answer)
 
 
 @login_required
@@ -87,6 +92,11 @@ def _server(actor: Actor, server_id: int) -> Server:
         return get_server(actor, server_id, Verb.CONSOLE)
     except NotFound as missing:
         raise Http404(missing.message) from missing
+
+
+def _types(actor: Actor, server: Server) -> bool:
+    role = role_of(actor, server.project_id)
+    return role is not None and includes(role, TYPE_ROLE)
 
 
 def _status(server: Server) -> Status:
