@@ -116,10 +116,10 @@ export class Link {
     };
   }
 
-  // The screen's bytes and nothing else. The ticket is a subprotocol: an address would end up in logs.
-  #openProxied({ proxy, ticket, types }) {
+  // The screen's bytes and nothing else. The ticket is a cookie for this address, which ends up in logs.
+  #openProxied({ proxy, types }) {
     this.#drop();
-    const mine = new WebSocket(address(proxy), ["binary", `ticket.${ticket}`]);
+    const mine = new WebSocket(address(proxy), "binary");
     this.#socket = mine;
     let opened = false;
     mine.binaryType = "arraybuffer";

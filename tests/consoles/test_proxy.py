@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
@@ -18,6 +19,7 @@ from tests.consoles.panel import Browser, Panel, running
 from tests.consoles.screens import Screen
 from tests.consoles.test_loss_of_right import disable, remove_member, sign_out, suspend_server
 from vpspanel.accounts.models import Member, Role
+from vpspanel.consoles.door import TICKET_COOKIE
 from vpspanel.consoles.models import Ticket
 from vpspanel.events.models import Event
 
@@ -35,9 +37,9 @@ class ProxiedScreen(Screen):
 
     def __init__(self, pages: Browser, proxy: Panel, server_id: int, **options: Any):
         ticket = options.pop("ticket", None) or pages.ticket(server_id, "vnc")
-        protocols = options.pop("subprotocols", ["binary", f"ticket.{ticket}"])
+        options.setdefault("cookie", f"{pages.cookie_header}; {TICKET_COOKIE}={ticket}")
         self.socket: ClientConnection = pages.at(proxy).connect(
-            options.pop("path", f"/ws/vnc/{server_id}/"), subprotocols=protocols, **options
+            options.pop("path", f"/ws/vnc/{server_id}/"), subprotocols=["binary"], **options
         )
         self.states, self.received, self._acks = [], bytearray(), False
 
@@ -108,7 +110,7 @@ def test_a_ticket_opens_once_and_only_for_its_owner(
         (alice, world.server.pk, "x" * 43),
     ):
         assert closed(ProxiedScreen(browser, proxy, server_id, ticket=shown)) == 4410
-    none = ProxiedScreen(alice, proxy, world.server.pk, subprotocols=["binary"])
+    none = ProxiedScreen(alice, proxy, world.server.pk, cookie=alice.cookie_header)
     assert closed(none) == 4410
 
 
@@ -196,12 +198,11 @@ def test_line_separators_in_headers_make_no_header(
         f"GET /ws/vnc/{world.server.pk}/ HTTP/1.1",
         f"Host: 127.0.0.1:{proxy.port}",
         f"Origin: http://evil.example{evil}Origin: {proxy.origin}",
-        f"Cookie: {alice.cookie_header}",
+        f"Cookie: {alice.cookie_header}; {TICKET_COOKIE}={alice.ticket(world.server.pk, 'vnc')}",
         "Upgrade: websocket",
         "Connection: Upgrade",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
-        f"Sec-WebSocket-Protocol: binary, ticket.{alice.ticket(world.server.pk, 'vnc')}",
     ]
     with socket.create_connection(("127.0.0.1", proxy.port), 10) as raw:
         raw.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
@@ -250,3 +251,24 @@ def test_no_ticket_and_no_session_is_logged(alice: Browser, proxy: Panel, world:
         ProxiedScreen(alice, proxy, world.server.pk, ticket=ticket, origin="http://evil.example")
     assert ticket not in proxy.log()
     assert alice.session_key not in proxy.log()
+
+
+def test_the_cookie_with_the_ticket_is_for_one_address_only(
+    client: Client, world: World, settings: Any
+) -> None:
+    settings.CONSOLE_PROXY_URL = "/shop/ws/vnc/"
+    settings.SESSION_COOKIE_SECURE = True
+    client.force_login(world.rita)
+    address = f"/servers/{world.server.pk}/console/ticket/"
+    answer = client.post(address, {"kind": "vnc"})
+    assert answer.json()["proxy"] == f"/shop/ws/vnc/{world.server.pk}/"
+    assert answer.json()["types"] is False
+    cookie = answer.cookies[TICKET_COOKIE]
+    assert cookie.value == answer.json()["ticket"]
+    assert cookie["path"] == answer.json()["proxy"]
+    assert (cookie["max-age"], cookie["samesite"]) == (60, "Strict")
+    assert cookie["httponly"]
+    assert cookie["secure"]
+    plain = client.post(address, {"kind": "serial"})
+    assert TICKET_COOKIE not in plain.cookies
+    assert "proxy" not in plain.json()

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
+from django.http import parse_cookie
 
 from vpspanel.consoles.viewer import Ended
 from vpspanel.events.origin import App, Message, Scope
@@ -36,7 +37,7 @@ PACKET_LIMIT = 128 * 1024
 HANDSHAKE_LIMIT = 64 * 1024
 ANSWER_WITHIN = 40.0  # seconds; a host that hangs takes the longest
 LAST_WORDS_WITHIN = 3.0
-TICKET = "ticket."  # what the subprotocol that carries one begins with
+TICKET_COOKIE = "console-ticket"
 
 
 # --- the viewer's side: a plain process, no event loop ----------------------------------
@@ -138,10 +139,9 @@ def _scope_of(handshake: dict[str, Any]) -> Scope:
 
 
 def _ticket_of(scope: Scope) -> str:
-    """The secret among the subprotocols: unlike an address those stand in no log and no history."""
-    offered = [value for name, value in scope["headers"] if name == b"sec-websocket-protocol"]
-    names = [name.strip() for value in offered for name in value.decode("latin-1").split(",")]
-    return next((name.removeprefix(TICKET) for name in names if name.startswith(TICKET)), "")
+    """The secret in its cookie: no log holds those, as some do addresses and other headers."""
+    sent = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+    return parse_cookie(sent[0]).get(TICKET_COOKIE, "") if len(sent) == 1 else ""
 
 
 async def keep_door(listener: socket.socket, app: App, lifeline: int) -> None:

@@ -3,7 +3,7 @@
 For sites that want each viewer in a process of its own: what one costs or
 breaks concerns nobody else. The token of websockify's plugin is the whole
 handshake, because ticket, session and origin count together; the ticket comes
-as a subprotocol (`ticket.…`), never in the address, which ends up in logs.
+in a cookie for this one address, never in the address, which ends up in logs.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ from vpspanel.consoles.viewer import (
 
 READ_SIZE = 64 * 1024
 LOOK_EVERY = 1.0  # seconds; for what no socket tells
+PING_EVERY = 20.0  # so that no proxy between thinks it idle, and a browser that vanished is noticed
+VANISHED_AFTER = 60.0
 LOST = Ended(4500, "The connection to the server was interrupted.")
 GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -39,6 +41,9 @@ class WebSocket(Protocol):
 
     def send_frames(self, bufs: list[bytes] | None = None) -> bool:
         """Send, or go on sending; whether some of it has to wait."""
+
+    def send_ping(self) -> None:
+        """Ask whether it is there."""
 
     def recv_frames(self) -> tuple[list[bytes], object]:
         """What has come, and whether that was the end."""
@@ -61,6 +66,7 @@ class Pump:
         self._unshown = False  # a frame waits for the viewer to take it
         self._typed = b""  # what waits for QEMU to take it
         self._now = self._shown_at = self._used_at = time.monotonic()
+        self._heard_at = self._pinged_at = self._now
         self._listen_at = 0.0  # when the viewer, who typed too fast, is heard again
         self._screen.setblocking(False)
 
@@ -112,6 +118,7 @@ class Pump:
             raise LEFT
 
     def _hear(self) -> None:
+        self._heard_at = self._now
         pieces, closed = self._viewer.recv_frames()
         data = b"".join(pieces)
         if data:
@@ -130,11 +137,11 @@ class Pump:
         if state & select.POLLOUT:
             self._type()
         if state & (select.POLLIN | GONE):
-            data = self._show_next()
+            data = self._read_screen()
             self._used_at = self._shown_at = self._now
             self._unshown = self._viewer.send_frames([data])
 
-    def _show_next(self) -> bytes:
+    def _read_screen(self) -> bytes:
         try:
             data = self._screen.recv(READ_SIZE)
         except OSError:  # it hung up with something unread
@@ -154,7 +161,13 @@ class Pump:
             raise LOST from None
 
     def _look_at_the_clock(self) -> None:
-        if self._unshown and self._now - self._shown_at > STALLED_AFTER:
-            raise Ended(4408, "This page did not take the output for a minute.")
+        if self._unshown:
+            if self._now - self._shown_at > STALLED_AFTER:
+                raise Ended(4408, "This page did not take the output for a minute.")
+        elif self._now - self._pinged_at > PING_EVERY:
+            if self._now - self._heard_at > VANISHED_AFTER:
+                raise LEFT
+            self._pinged_at = self._now
+            self._viewer.send_ping()
         if self._idle and self._now - self._used_at > self._idle:
             raise IDLE

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import urlsplit
+
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -12,6 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from vpspanel.accounts.models import User
 from vpspanel.actions.services import open_action
+from vpspanel.consoles.door import TICKET_COOKIE
 from vpspanel.consoles.models import Kind
 from vpspanel.consoles.rights import TYPE_ROLE
 from vpspanel.consoles.services import TICKET_LIFE, issue_ticket
@@ -50,9 +54,7 @@ def page(request: HttpRequest, server_id: int) -> HttpResponse:
 def ticket(request: HttpRequest, server_id: int) -> JsonResponse:
     """A fresh ticket as JSON, asked for by the page right before it connects.
 
-    The form says for which `kind`: "serial" (also if it says nothing) or "vnc". Where screens
-    come through `consoleproxy`, `proxy` is its address for this one, and `types` says whether
-    the user may type: such a socket carries nothing but the screen.
+    The form says for which `kind`: "serial" (also if it says nothing) or "vnc".
     An error is `{"error": {"code", "message"}}`: 400, 401 signed out, 403, 404, 429.
     """
     if not request.user.is_authenticated:
@@ -67,9 +69,31 @@ def ticket(request: HttpRequest, server_id: int) -> JsonResponse:
         return refused(refusal)
     answer = {"ticket": secret, "expires_in": int(TICKET_LIFE.total_seconds())}
     if wanted == Kind.VNC and settings.CONSOLE_PROXY_URL:
-        answer["proxy"] = f"{settings.CONSOLE_PROXY_URL}{server_id}/"
-        answer["types"] = _types(actor_of(request), get_server(actor_of(request), server_id))
+        return _proxied(request, server_id, answer)
     return JsonResponse(answer)
+
+
+def _proxied(request: HttpRequest, server_id: int, answer: dict[str, Any]) -> JsonResponse:
+    """The same, where screens come through `consoleproxy`.
+
+    `proxy` is its address for this screen, where the browser shows the ticket
+    as a cookie. Such a socket carries nothing but the screen, so `types` says
+    here whether the user may type.
+    """
+    address = f"{settings.CONSOLE_PROXY_URL}{server_id}/"
+    actor = actor_of(request)
+    types = _types(actor, get_server(actor, server_id))
+    response = JsonResponse({**answer, "proxy": address, "types": types})
+    response.set_cookie(
+        TICKET_COOKIE,
+        answer["ticket"],
+        max_age=TICKET_LIFE,
+        path=urlsplit(address).path,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
 
 
 @login_required

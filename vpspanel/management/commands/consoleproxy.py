@@ -1,7 +1,7 @@
 """`manage.py consoleproxy`: screens through websockify, a process per viewer.
 
 The proxy in front sends `/ws/vnc/` here, and CONSOLE_PROXY_URL tells pages to
-connect there (docs/deploying.md).
+connect there (docs/consoles.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A new version of the panel restarts the web processes, which would cut every
 console; this one may go on until nobody looks at a console any more. The
-proxy in front sends `/ws/console/` here (docs/deploying.md).
+proxy in front sends `/ws/console/` here (docs/consoles.md).
 """
 
 from __future__ import annotations
