@@ -13,6 +13,8 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from vpspanel.consoles.flag import Flag
+
 HEAD_WITHIN = 15.0  # seconds from the connection or a request's first byte to its last header
 HEAD_LIMIT = 64 * 1024  # bytes of request line and headers
 SLICE = 4096  # bytes of websocket frames that are taken apart at once
@@ -72,6 +74,32 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.close()
 
 
+class Messages:
+    """As much of `asyncio.Queue` as uvicorn uses, for one reader, in a tenth of its 2,900 bytes."""
+
+    __slots__ = ("_messages", "_some")
+
+    def __init__(self) -> None:
+        self._messages: list[Any] = []
+        self._some = Flag()
+
+    def empty(self) -> bool:
+        """Whether none waits."""
+        return not self._messages
+
+    def put_nowait(self, message: Any) -> None:
+        """Add one; how many there may be is not decided here."""
+        self._messages.append(message)
+        self._some.set()
+
+    async def get(self) -> Any:
+        """The oldest, once there is one."""
+        while not self._messages:
+            self._some.clear()
+            await self._some.wait()
+        return self._messages.pop(0)
+
+
 class BoundedWebSocket(WebSocketsSansIOProtocol):
     """Takes frames apart a few at a time.
 
@@ -82,6 +110,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._unread = memoryview(b"")
+        self.queue = Messages()  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
         self._unread = memoryview(bytes(self._unread) + data) if self._unread else memoryview(data)

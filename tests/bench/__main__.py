@@ -20,7 +20,7 @@ from tests.bench.figures import Figure, table
 
 ROOT = Path(__file__).resolve().parents[2]
 PART_SECONDS = 240
-PARTS = ("provisioning", "engine", "pages", "live")
+PARTS = ("provisioning", "engine", "pages", "live", "consoles")
 
 
 @dataclass

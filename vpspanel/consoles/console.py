@@ -19,6 +19,7 @@ import structlog
 from django.conf import settings
 
 from hosts.virt.errors import ConsoleBusy, InvalidState, NotFound, VirtError
+from vpspanel.consoles.flag import Flag
 from vpspanel.consoles.services import Place
 from vpspanel.consoles.viewer import Ended, Viewer
 
@@ -66,8 +67,8 @@ class Console(Generic[Line]):
         self._connected = connected
         self._types = types
         self._end: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
-        self._wake = asyncio.Event()
-        self._news = asyncio.Event()
+        self._wake = Flag()
+        self._news = Flag()
         self._state: State | None = None
 
     # --- what differs ----------------------------------------------------------------

@@ -18,6 +18,7 @@ from vpspanel.consoles.viewer import (
     FRAME_COST,
     IDLE,
     LEFT,
+    STALLED,
     STALLED_AFTER,
     TYPED_BURST,
     TYPED_PER_SECOND,
@@ -163,7 +164,7 @@ class Pump:
     def _look_at_the_clock(self) -> None:
         if self._unshown:
             if self._now - self._shown_at > STALLED_AFTER:
-                raise Ended(4408, "This page did not take the output for a minute.")
+                raise STALLED
         elif self._now - self._pinged_at > PING_EVERY:
             if self._now - self._heard_at > VANISHED_AFTER:
                 raise LEFT

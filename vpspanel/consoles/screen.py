@@ -16,6 +16,7 @@ from typing import Any, cast
 from hosts.virt.errors import VirtError
 from hosts.virt.registry import driver_for
 from vpspanel.consoles.console import Console, State, state_for
+from vpspanel.consoles.flag import Flag
 from vpspanel.consoles.rfb import ClientFilter, NotRfb
 from vpspanel.consoles.services import Place
 from vpspanel.consoles.viewer import Ended, Viewer
@@ -32,9 +33,8 @@ class Line(asyncio.Protocol):
         self._size = 0
         self._ended = False
         self._closed = False
-        self._readable = asyncio.Event()
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._readable = Flag()
+        self._writable = Flag(is_set=True)
 
     # --- what the transport calls ----------------------------------------------------
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import weakref
 from dataclasses import dataclass
 from typing import Any
 
+from vpspanel.consoles.flag import Flag
 from vpspanel.events.origin import Message, Receive, Send
 
 HELLO_WITHIN = 5.0  # seconds from the handshake to the ticket
@@ -35,6 +37,7 @@ class Ended(Exception):
 
 
 LEFT = Ended(1000, "left")
+STALLED = Ended(4408, "This page did not take the output for a minute.")
 IDLE = Ended(4411, "Nothing was typed and nothing shown for a long time.")
 
 
@@ -72,7 +75,11 @@ class Viewer:
         self._bucket = Bucket(TYPED_PER_SECOND, TYPED_BURST)
         self._acks = False
         self._behind = 0
-        self._room = asyncio.Event()
+        self._room = Flag()
+        self._sender: asyncio.Task[Any] | None = None  # who waits in `send_bytes`
+        self._began = 0.0  # since when
+        self._watch: asyncio.TimerHandle | None = None
+        self._stalled = False
         self._used = time.monotonic()
 
     async def hello(self) -> Hello:
@@ -110,16 +117,35 @@ class Viewer:
 
     async def send_bytes(self, data: bytes) -> None:
         """Show `data`; returns when the page has room for more."""
+        self._began = time.monotonic()
+        self._sender = asyncio.current_task()
+        if self._watch is None:
+            self._watch = _look_later(self, STALLED_AFTER)
         try:
-            async with asyncio.timeout(STALLED_AFTER):
-                while self._acks and self._behind >= WINDOW:
-                    self._room.clear()
-                    await self._room.wait()
-                await self._put({"type": "websocket.send", "bytes": data})
-        except TimeoutError:
-            raise Ended(4408, "This page did not take the output for a minute.") from None
+            while self._acks and self._behind >= WINDOW:
+                self._room.clear()
+                await self._room.wait()
+            await self._put({"type": "websocket.send", "bytes": data})
+        except asyncio.CancelledError:
+            if self._stalled:
+                raise STALLED from None
+            raise
+        finally:
+            self._sender = None
         self._behind += len(data)
-        self._used = time.monotonic()
+        self._used = self._began
+
+    def look(self) -> None:
+        """Interrupt a send that has taken too long. One timer for many sends, which are many."""
+        self._watch = None
+        if self._sender is None:
+            return
+        left = self._began + STALLED_AFTER - time.monotonic()
+        if left > 0:
+            self._watch = _look_later(self, left)
+        else:
+            self._stalled = True
+            self._sender.cancel()
 
     async def until_idle(self, seconds: float) -> None:
         """Wait until for so long nothing was typed and nothing shown, then raise `IDLE`."""
@@ -136,7 +162,7 @@ class Viewer:
             async with asyncio.timeout(STALLED_AFTER):
                 await self._put({"type": "websocket.send", "text": text})
         except TimeoutError:
-            raise Ended(4408, "This page did not take the output for a minute.") from None
+            raise STALLED from None
 
     async def close(self, end: Ended) -> None:
         """Say why; a browser that reads nothing is not waited for."""
@@ -158,6 +184,17 @@ class Viewer:
             raise Ended(4400, "Acknowledged more than was sent.")
         self._behind -= count
         self._room.set()
+
+
+def _look_later(viewer: Viewer, seconds: float) -> asyncio.TimerHandle:
+    """Call its `look` then, if it is still there."""
+    there = weakref.ref(viewer)
+
+    def look() -> None:
+        if (still := there()) is not None:
+            still.look()
+
+    return asyncio.get_running_loop().call_later(seconds, look)
 
 
 def _parse(text: str) -> dict[str, Any]:

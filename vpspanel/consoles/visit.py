@@ -39,7 +39,8 @@ async def serve(scope: Scope, receive: Receive, send: Send, kind: Kind, make: Ma
         return
     await receive()
     await send({"type": "websocket.accept"})
-    viewer = Viewer(receive, send)
+    # Not through the session's middleware, which looks at each message whether to save.
+    viewer = Viewer(receive, scope.get("direct_send", send))
     try:
         await Visit(scope, owner, viewer, kind).run(make)
     except Ended as end:

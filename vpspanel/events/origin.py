@@ -28,14 +28,17 @@ NOT_AN_ORIGIN = re.compile(r"[^\x21-\x7e]|[*@\\]")
 
 
 class SameOriginOnly:
-    """Refuses, with HTTP 403, a websocket that does not come from a page of this site."""
+    """Refuses, with HTTP 403, a websocket that does not come from a page of this site.
+
+    `scope["direct_send"]` is the server's own `send`, for those who send much.
+    """
 
     def __init__(self, app: App):
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_same_origin(scope):
-            await self.app(scope, receive, send)
+            await self.app({**scope, "direct_send": send}, receive, send)
         else:
             await refuse(scope, receive, send)
 
