@@ -75,16 +75,17 @@ class Way:
 
 
 class Visitors:
-    """One person with a server for each console, and tickets without the limit on haste."""
+    """One person with so many servers, and tickets without the limit on haste."""
 
-    def __init__(self, servers: int):
-        self.user = User.objects.create_user("viewer@example.com", "secret")
-        project = Project.objects.create(account=Account.objects.create(name="b"), name="bench")
+    def __init__(self, servers: int, name: str = "bench"):
+        self.user = User.objects.create_user(f"{name}@example.com", "secret")
+        project = Project.objects.create(account=Account.objects.create(name=name), name=name)
         Member.objects.create(project=project, user=self.user, role=Role.OWNER)
-        host = Host.objects.create(
-            name="bench", location=Location.objects.create(name="lab"), uri=URI
+        location, _ = Location.objects.get_or_create(name="bench")
+        host, _ = Host.objects.get_or_create(name="bench", location=location, uri=URI)
+        plan, _ = ServerType.objects.get_or_create(
+            name="bench", defaults={"vcpus": 1, "memory_mib": 64, "disk_gib": 1}
         )
-        plan = ServerType.objects.create(name="tiny", vcpus=1, memory_mib=64, disk_gib=1)
         made = []
         for number in range(servers):
             uuid = uuid4()
@@ -96,7 +97,8 @@ class Visitors:
                     lifecycle=Lifecycle.ACTIVE, power_seen=PowerSeen.RUNNING,
                 )
             )  # fmt: skip
-        self.servers = [server.pk for server in Server.objects.bulk_create(made)]
+        Server.objects.bulk_create(made)
+        self.servers = list(Server.objects.filter(project=project).values_list("pk", flat=True))
         client = Client()
         client.force_login(self.user)
         self.session = client.cookies[settings.SESSION_COOKIE_NAME].value

@@ -45,6 +45,10 @@ class Panel:
         """Bytes of memory that it uses."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
+    def cpu_seconds(self) -> float:
+        """What its process has used."""
+        return sum(psutil.Process(self.process.pid).cpu_times()[:2])
+
     def log(self) -> str:
         """All that it has logged."""
         return self._log.read_text(errors="replace")

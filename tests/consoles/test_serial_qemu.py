@@ -128,6 +128,9 @@ def test_a_second_viewer_takes_over_a_real_console(
     second.until_state("connected")
     first.until_state("taken")
     echoes(second, "second")
+    spent = panel.cpu_seconds()
+    time.sleep(1)
+    assert panel.cpu_seconds() - spent < 0.5  # nobody asks again and again for what was taken
     second.close()
     first.send_json({"type": "take"})
     first.until_state("connected")
