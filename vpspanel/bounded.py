@@ -18,6 +18,7 @@ from vpspanel.consoles.flag import Flag
 HEAD_WITHIN = 15.0  # seconds from the connection or a request's first byte to its last header
 HEAD_LIMIT = 64 * 1024  # bytes of request line and headers
 SLICE = 4096  # bytes of websocket frames that are taken apart at once
+ENOUGH = 4  # messages that may wait while more is read
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -87,6 +88,9 @@ class Messages:
         """Whether none waits."""
         return not self._messages
 
+    def __len__(self) -> int:
+        return len(self._messages)
+
     def put_nowait(self, message: Any) -> None:
         """Add one; how many there may be is not decided here."""
         self._messages.append(message)
@@ -104,24 +108,37 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     """Takes frames apart a few at a time.
 
     uvicorn takes apart all that one read brought: a quarter of a megabyte of
-    empty frames becomes forty thousand messages in its queue.
+    empty frames becomes forty thousand messages in its queue. And it stops and
+    starts reading around every message, which is two system calls for each key.
     """
+
+    queue: Messages  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._unread = memoryview(b"")
-        self.queue = Messages()  # type: ignore[assignment]
+        self.queue = Messages()
 
     def data_received(self, data: bytes) -> None:
-        self._unread = memoryview(bytes(self._unread) + data) if self._unread else memoryview(data)
+        self._unread = memoryview(bytes(self._unread) + data if self._unread else data)
         self._take_apart()
 
     async def receive(self) -> Any:
-        message = await super().receive()
-        self._take_apart()
+        message = await self.queue.get()
+        if self.read_paused:
+            self._take_apart()
         return message
 
     def _take_apart(self) -> None:
-        while self._unread and not self.read_paused:
+        """Go on until enough messages wait; read on only if that was all."""
+        paused, self.read_paused = self.read_paused, True  # uvicorn then leaves reading alone
+        while self._unread and len(self.queue) < ENOUGH:
             piece, self._unread = self._unread[:SLICE], self._unread[SLICE:]
             super().data_received(bytes(piece))
+        self.read_paused = bool(self._unread) or len(self.queue) >= ENOUGH
+        if self.read_paused == paused or self.transport.is_closing():
+            return
+        if paused:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
