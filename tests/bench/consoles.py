@@ -131,7 +131,7 @@ def _echo(ways: Ways, count: int) -> list[Figure]:
 
 
 def _echo_beside_the_database(ways: Ways) -> list[Figure]:
-    chosen = {name: ways[name] for name in (RELAY, WEB)}
+    chosen = {name: ways[name] for name in (RELAY, WEB, OWN)}
     with _opened(chosen, 1) as lines, _slow_requests(ways[WEB].port):
         p50, p99 = _echoes(lines, ECHOES_BESIDE)
     return _compared_echoes("beside a 100 ms database call", p50, p99)
