@@ -24,7 +24,7 @@ from vpspanel.events.models import Event
 from vpspanel.servers.models import Lifecycle, Server
 from vpspanel.servers.observe import Observer
 
-pytestmark = pytest.mark.qemu
+pytestmark = [pytest.mark.qemu, pytest.mark.alone]  # it says how fast things show
 
 __all__ = ["guests", "kvm_host"]
 
