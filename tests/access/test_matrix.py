@@ -41,6 +41,7 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "servers:rename": (ADMIN, ADMIN),
     "servers:change_protection": (ADMIN, ADMIN),
     "servers:rebuild": (ADMIN, ADMIN),
+    "servers:change_type": (ADMIN, ADMIN),
     "servers:delete": (ADMIN, ADMIN),
     "consoles:page": (READER, None),
     "consoles:status": (READER, None),

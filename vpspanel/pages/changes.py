@@ -1,4 +1,4 @@
-"""Dialogs of a server that need more than a yes: rename, protect, rebuild, delete."""
+"""Dialogs of a server that need more than a yes: rename, protect, rebuild, change plan, delete."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ from vpspanel.errors import NotFound, Refused
 from vpspanel.pages.actor import SignedInRequest
 from vpspanel.pages.customer import customer_page
 from vpspanel.pages.dialogs import render_dialog
-from vpspanel.pages.forms import DeleteForm, RebuildForm, RefusableForm, RenameForm
+from vpspanel.pages.forms import (
+    ChangeTypeForm,
+    DeleteForm,
+    RebuildForm,
+    RefusableForm,
+    RenameForm,
+)
 from vpspanel.servers import services
 from vpspanel.servers.access import get_server
 from vpspanel.servers.models import Server
+from vpspanel.servers.resizing import change_type as change_plan
+from vpspanel.servers.resizing import plan_choices
 from vpspanel.servers.states import Verb
 
 _METHODS = ["GET", "HEAD", "POST"]
@@ -98,6 +106,26 @@ def rebuild(request: SignedInRequest, server_id: int) -> HttpResponse:
         return redirect("servers:show", server_id=server_id)
     keys = list(server.authorized_keys)
     return _show(request, Verb.REBUILD, server, form, has_keys=bool(keys))
+
+
+@customer_page
+@require_http_methods(_METHODS)
+def change_type(request: SignedInRequest, server_id: int) -> HttpResponse:
+    """Give it another plan."""
+    server = get_server(request.actor, server_id, Verb.CHANGE_TYPE)
+    form = ChangeTypeForm(request.POST or None, initial={"keep_disk": True})
+
+    def deed() -> None:
+        plan, keep_disk = form.cleaned_data["server_type"], form.cleaned_data["keep_disk"]
+        change_plan(request.actor, server_id, server_type=plan, keep_disk=keep_disk)
+
+    if request.method == "POST" and _tried(form, deed):
+        plan = form.cleaned_data["server_type"]
+        messages.success(request, f"{server.name} gets the plan {plan.description or plan.name}.")
+        return redirect("servers:show", server_id=server_id)
+    chosen = str(form["server_type"].value() or "")
+    choices = plan_choices(server)
+    return _show(request, Verb.CHANGE_TYPE, server, form, choices=choices, chosen=chosen)
 
 
 @customer_page

@@ -22,6 +22,7 @@ server_urls: list[URLPattern] = [
     path("<int:server_id>/rename/", changes.rename, name="rename"),
     path("<int:server_id>/change_protection/", changes.change_protection, name="change_protection"),
     path("<int:server_id>/rebuild/", changes.rebuild, name="rebuild"),
+    path("<int:server_id>/change_type/", changes.change_type, name="change_type"),
     path("<int:server_id>/delete/", changes.delete, name="delete"),
 ]
 key_urls: list[URLPattern] = [

@@ -221,7 +221,14 @@ def check_claims() -> Iterator[Finding]:
         disk_gib=OuterRef("disk_gib"),
         pool__name=OuterRef("pool"),
     )
-    for server in live_servers().filter(Exists(claims), ~Exists(same)):
+    changing = Action.objects.filter(
+        resource_type="server",
+        resource_id=OuterRef("pk"),
+        command="change_type",
+        state__in=OPEN_STATES,
+    )
+    # While its plan changes, it holds the larger of both.
+    for server in live_servers().filter(Exists(claims), ~Exists(same), ~Exists(changing)):
         yield _error(
             "claim_differs", f"server {server.pk}", "The room held for it is not what it has"
         )

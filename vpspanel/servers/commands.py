@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vpspanel.actions.command import Command, Step, registry
 from vpspanel.actions.models import Action
-from vpspanel.servers import power_steps, steps
+from vpspanel.servers import power_steps, resize_steps, steps
 from vpspanel.servers.endings import bury
 from vpspanel.servers.models import Lifecycle, PowerSeen, PowerWanted, Server
 
@@ -181,6 +181,26 @@ REBUILD = registry.add(
             Step("delete_old_disk", "Deleting the old disk", steps.delete_old_disks),
         ),
         on_error=_not_rebuilt,
+    )
+)
+
+CHANGE_TYPE = registry.add(
+    Command(
+        "change_type",
+        title="Change plan",
+        done="The plan was changed",
+        failed="The plan could not be changed and is as it was",
+        deadline=120,
+        steps=(
+            Step(
+                DEFINE.name,
+                "Changing vCPUs and memory",
+                resize_steps.define_resized,
+                resize_steps.restore_size,
+            ),
+            Step("grow_disk", "Growing the disk", resize_steps.grow_disk, no_return=True),
+        ),
+        on_error=resize_steps.give_room_back,
     )
 )
 

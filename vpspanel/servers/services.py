@@ -7,7 +7,7 @@ touched here. All raise `Refused`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -33,11 +33,20 @@ _SAID = {
     Verb.REBOOT: "Reboot requested",
     Verb.RESET: "Reset requested",
     Verb.REBUILD: "Rebuild requested",
+    Verb.CHANGE_TYPE: "Another plan requested",
     Verb.RESET_PASSWORD: "New root password requested",
     Verb.DELETE: "Deletion requested",
 }
 # What a verb was checked against. It must still be so when the verb is accepted.
-_CHECKED = ("lifecycle", "suspended_at", "protect_delete", "protect_rebuild", "disk_generation")
+_CHECKED = (
+    "lifecycle",
+    "suspended_at",
+    "protect_delete",
+    "protect_rebuild",
+    "disk_generation",
+    "server_type",
+    "disk_gib",
+)
 _MAKES_PASSWORD = (Verb.RESET_PASSWORD, Verb.REBUILD)
 
 
@@ -106,7 +115,7 @@ def rebuild(
         "was_running": server.power_seen == PowerSeen.RUNNING,
     }
     said = f" with {image.description}"
-    return _act_on(actor, server, Verb.REBUILD, args=args, said=said, **changes)
+    return act_on(actor, server, Verb.REBUILD, args=args, said=said, **changes)
 
 
 def _next_generation(server: Server) -> int:
@@ -208,27 +217,30 @@ def _verb_of(action: Action) -> Verb:
 
 
 def _act(actor: Actor, server_id: int, verb: Verb, **changes: Any) -> Action:
-    return _act_on(actor, get_server(actor, server_id, verb), verb, **changes)
+    return act_on(actor, get_server(actor, server_id, verb), verb, **changes)
 
 
-def _act_on(
+def act_on(
     actor: Actor,
     server: Server,
     verb: Verb,
     *,
     args: dict[str, Any] | None = None,
     said: str = "",
+    also: Callable[[], None] | None = None,
     **changes: Any,
 ) -> Action:
     """Check the state, then write intent, action and event in one transaction.
 
     The server's row is changed only if it still is as it was checked; the
-    database itself refuses a second open action.
+    database itself refuses a second open action. What the verb takes besides,
+    `also` takes in the same transaction.
     """
     _check_state(verb, server)
     wanted = wanted_after(verb)
     if wanted is not None:
         changes["power_wanted"] = wanted
+    changes.setdefault("lifecycle", server.lifecycle)  # an update of nothing would find no row
     as_checked = {name: getattr(server, name) for name in _CHECKED}
     with transaction.atomic():
         action = actions.submit(
@@ -242,6 +254,8 @@ def _act_on(
         )
         if not Server.objects.filter(pk=server.pk, **as_checked).update(**changes):
             raise Refused("conflict", "The server changed at the same moment. Please try again.")
+        if also is not None:
+            also()
         _say(actor, server, f"server.{verb}", _SAID[verb] + said, action_id=action.pk)
     return action
 

@@ -20,6 +20,7 @@ class Verb(enum.StrEnum):
     REBOOT = "reboot"
     RESET = "reset"
     REBUILD = "rebuild"
+    CHANGE_TYPE = "change_type"
     RENAME = "rename"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a verb
     CHANGE_PROTECTION = "change_protection"
@@ -39,6 +40,7 @@ class Status(enum.Enum):
     PAUSED = ("paused", "Paused by its host", "yellow", "player-pause", "off")
     CRASHED = ("crashed", "Crashed", "red", "alert-triangle", "off")
     REBUILDING = ("rebuilding", "Rebuilding", "blue", "refresh", "rebuilding")
+    RESIZING = ("resizing", "Changing its plan", "blue", "switch-horizontal", "off")
     MIGRATING = ("migrating", "Moving", "blue", "switch-horizontal", "migrating")
     DELETING = ("deleting", "Being deleted", "red", "trash", "deleting")
     DELETED = ("deleted", "Deleted", "secondary", "trash", "deleting")
@@ -83,6 +85,7 @@ _COMMAND_STATUS = {
     "reboot": Status.RESTARTING,
     "reset": Status.RESTARTING,
     "rebuild": Status.REBUILDING,
+    "change_type": Status.RESIZING,
     "migrate": Status.MIGRATING,
 }
 _POWER_STATUS = {
@@ -109,11 +112,15 @@ def shown_status(facts: ServerFacts) -> Status:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a verb is allowed. `power` maps what was seen to the sentence that refuses it."""
+    """When a verb is allowed.
+
+    `refused_power` maps what was seen to the sentence that refuses it, with `power_code`.
+    """
 
     role: Role
     lifecycles: frozenset[Lifecycle] = frozenset({Lifecycle.ACTIVE})
     refused_power: Mapping[PowerSeen, str] | None = None
+    power_code: str = "conflict"
     alone: bool = True  # not while an action is open
     protected_by: str | None = None
     while_suspended: bool = False
@@ -129,6 +136,12 @@ _NOT_RUNNING = {
     **_IS_OFF,
     PowerSeen.PAUSED: "Its host has paused it, so it cannot answer. Power it off instead.",
 }
+_NOT_OFF = {
+    PowerSeen.RUNNING: "It is running. Shut it down first.",
+    PowerSeen.PAUSED: "Its host has paused it. Power it off first.",
+    PowerSeen.UNKNOWN: "It is not known whether it is off. Please try again in a moment.",
+    PowerSeen.MISSING: "It is missing on its host. Support has to look at it.",
+}
 
 RULES: Mapping[Verb, Rule] = {
     Verb.POWER_ON: Rule(Role.OPERATOR, refused_power=_IS_ON),
@@ -139,6 +152,7 @@ RULES: Mapping[Verb, Rule] = {
     Verb.REBOOT: Rule(Role.OPERATOR, refused_power=_NOT_RUNNING),
     Verb.RESET: Rule(Role.OPERATOR, refused_power=_IS_OFF),
     Verb.REBUILD: Rule(Role.ADMIN, protected_by="protect_rebuild"),
+    Verb.CHANGE_TYPE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
     Verb.RENAME: Rule(Role.ADMIN, alone=False),
     Verb.RESET_PASSWORD: Rule(Role.ADMIN),
     Verb.CHANGE_PROTECTION: Rule(Role.ADMIN, alone=False),
@@ -172,7 +186,7 @@ def why_not(verb: Verb, facts: ServerFacts) -> Refused | None:
     if facts.host_reachable and rule.refused_power is not None:
         sentence = rule.refused_power.get(PowerSeen(facts.power_seen))
         if sentence is not None:
-            return Refused("conflict", sentence)
+            return Refused(rule.power_code, sentence)
     return None
 
 
