@@ -119,6 +119,22 @@ class RebuildForm(RefusableForm):
         keys.queryset = project.ssh_keys.all()
 
 
+class RescueForm(RefusableForm):
+    """Who may log in to the rescue system."""
+
+    ssh_keys = KeyChoices(
+        SSHKey.objects.none(),
+        label="SSH keys",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        keys = cast(KeyChoices, self.fields["ssh_keys"])
+        keys.queryset = project.ssh_keys.all()
+
+
 class ChangeTypeForm(RefusableForm):
     """Another plan, and whether the disk may grow with it."""
 

@@ -34,6 +34,8 @@ _SAID = {
     Verb.RESET: "Reset requested",
     Verb.REBUILD: "Rebuild requested",
     Verb.CHANGE_TYPE: "Another plan requested",
+    Verb.ENABLE_RESCUE: "Rescue system requested",
+    Verb.DISABLE_RESCUE: "Rescue system no longer wanted",
     Verb.RESET_PASSWORD: "New root password requested",
     Verb.DELETE: "Deletion requested",
 }
@@ -62,6 +64,8 @@ def facts_of(server: Server, open_action: Action | None) -> ServerFacts:
         open_state=open_action.state if open_action else None,
         protect_delete=server.protect_delete,
         protect_rebuild=server.protect_rebuild,
+        rescue_enabled=server.rescue_enabled,
+        in_rescue=server.in_rescue,
     )
 
 
@@ -290,19 +294,24 @@ def scrub_seed(server: Server) -> Action:
 
     Raises `Refused` while something else is done to it, or if it is gone meanwhile.
     """
+    return _scrub(server, "scrub_seed", seed_secret_since=server.seed_secret_since)
+
+
+def scrub_rescue_seed(server: Server) -> Action:
+    """Housekeeping: the same for the seed of its rescue system."""
+    return _scrub(server, "scrub_rescue_seed", rescue_password_hash=server.rescue_password_hash)
+
+
+def _scrub(server: Server, command: str, **as_seen: Any) -> Action:
     with transaction.atomic():
         action = actions.submit(
-            "scrub_seed",
+            command,
             resource=("server", server.pk),
             actor=SYSTEM,
             project_id=server.project_id,
             group=str(server.host_id or ""),
         )
         # Only now, with its one open action held, does nobody delete it or write new secrets.
-        if not Server.objects.filter(
-            pk=server.pk,
-            lifecycle=Lifecycle.ACTIVE,
-            seed_secret_since=server.seed_secret_since,
-        ).exists():
+        if not Server.objects.filter(pk=server.pk, lifecycle=Lifecycle.ACTIVE, **as_seen).exists():
             raise Refused("conflict", "The server has changed meanwhile.")
     return action
