@@ -118,6 +118,12 @@ class Driver(Protocol):
         Raises `NotFound` if the base is missing.
         """
 
+    def grow_volume(self, pool: str, name: str, *, capacity_bytes: int) -> None:
+        """The qcow2 volume has at least that capacity; one that has more is left as it is.
+
+        For guests that are off: a running one would not see it. Raises `NotFound`.
+        """
+
     def delete_volume(self, pool: str, name: str) -> bool:
         """True if there was one. Only files inside the pool can be named."""
 

@@ -201,6 +201,21 @@ class VolumeCalls(FakeBase):
             _insert(db, pool, name, capacity_bytes, OVERLAY_ALLOCATION, "qcow2", base)
 
     @host_call
+    def grow_volume(self, pool: str, name: str, *, capacity_bytes: int) -> None:
+        volume_name(name)
+        with self._transaction() as db:
+            _need_pool(db, pool)
+            row = find_volume(db, pool, name)
+            if row is None:
+                raise NotFound(f"No volume {name} in pool {pool}")
+            if row["format"] != "qcow2":
+                raise InvalidState(f"Volume {name} is {row['format']} and not qcow2")
+            db.execute(
+                "UPDATE volume SET capacity = MAX(capacity, ?) WHERE pool = ? AND name = ?",
+                (capacity_bytes, pool, name),
+            )
+
+    @host_call
     def delete_volume(self, pool: str, name: str) -> bool:
         volume_name(name)
         with self._transaction() as db:

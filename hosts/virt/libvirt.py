@@ -99,6 +99,9 @@ class LibvirtDriver:
             lambda c: storage.create_overlay(c, pool, name, base, capacity_bytes), timeout=SLOW
         )
 
+    def grow_volume(self, pool: str, name: str, *, capacity_bytes: int) -> None:
+        self._do(lambda c: storage.grow(c, pool, name, capacity_bytes), timeout=SLOW)
+
     def delete_volume(self, pool: str, name: str) -> bool:
         return self._do(lambda c: storage.delete(c, pool, name), timeout=SLOW)
 

@@ -141,6 +141,19 @@ def _same_overlay(volume: Any, base_path: str, capacity_bytes: int) -> None:
         raise AlreadyExists(f"Volume {volume.name()} has {capacity} bytes and stands on {backing}")
 
 
+def grow(connection: Any, pool_name: str, name: str, capacity_bytes: int) -> None:
+    """See `Driver.grow_volume`."""
+    names.volume_name(name)
+    volume = _find(connection.storagePoolLookupByName(pool_name), name)
+    if volume is None:
+        raise NotFound(f"No volume {name} in pool {pool_name}")
+    described = parse(volume.XMLDesc(0))
+    if _format(described) != "qcow2":
+        raise InvalidState(f"Volume {name} is {_format(described)} and not qcow2")
+    if int(described.findtext("capacity", "0")) < capacity_bytes:
+        volume.resize(capacity_bytes, 0)
+
+
 def _unfinished(pool: Any, name: str) -> bool:
     return _known(pool, MARK + name) is not None
 

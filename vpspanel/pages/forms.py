@@ -12,6 +12,7 @@ from vpspanel.accounts.keys import is_private_key
 from vpspanel.accounts.models import Project, SSHKey
 from vpspanel.errors import Refused
 from vpspanel.pages.catalogue import available_images
+from vpspanel.servers.models import ServerType
 
 
 class RefusableForm(forms.Form):
@@ -116,6 +117,37 @@ class RebuildForm(RefusableForm):
         image.queryset = available_images()
         keys = cast(KeyChoices, self.fields["ssh_keys"])
         keys.queryset = project.ssh_keys.all()
+
+
+class RescueForm(RefusableForm):
+    """Who may log in to the rescue system."""
+
+    ssh_keys = KeyChoices(
+        SSHKey.objects.none(),
+        label="SSH keys",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        keys = cast(KeyChoices, self.fields["ssh_keys"])
+        keys.queryset = project.ssh_keys.all()
+
+
+class ChangeTypeForm(RefusableForm):
+    """Another plan, and whether the disk may grow with it."""
+
+    server_type = forms.ModelChoiceField(
+        ServerType.objects.all(),
+        error_messages={"required": "Choose a plan.", "invalid_choice": "Choose a plan."},
+    )
+    keep_disk = forms.BooleanField(
+        required=False,
+        label="Keep the disk as it is",
+        help_text="Then you can change back to a smaller plan later. "
+        "A disk that has grown cannot shrink again.",
+    )
 
 
 class DeleteForm(RefusableForm):

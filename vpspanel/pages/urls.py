@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from vpspanel.pages import changes, keys, order, power, projects, servers
+from vpspanel.pages import changes, keys, order, power, projects, rescue, servers
 
 server_urls: list[URLPattern] = [
     path("", servers.list_page, name="list"),
@@ -22,6 +22,10 @@ server_urls: list[URLPattern] = [
     path("<int:server_id>/rename/", changes.rename, name="rename"),
     path("<int:server_id>/change_protection/", changes.change_protection, name="change_protection"),
     path("<int:server_id>/rebuild/", changes.rebuild, name="rebuild"),
+    path("<int:server_id>/enable_rescue/", rescue.enable, name="enable_rescue"),
+    path("<int:server_id>/disable_rescue/", rescue.disable, name="disable_rescue"),
+    path("<int:server_id>/rescue_password/", rescue.reveal_password, name="reveal_rescue_password"),
+    path("<int:server_id>/change_type/", changes.change_type, name="change_type"),
     path("<int:server_id>/delete/", changes.delete, name="delete"),
 ]
 key_urls: list[URLPattern] = [
