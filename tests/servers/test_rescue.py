@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from hosts.models import ImageStatus
+from hosts.models import Host, ImageStatus
 from hosts.virt.errors import DiskFull
 from hosts.virt.spec import Power
 from tests.audit import clean_audit
@@ -129,6 +129,7 @@ def test_a_guest_that_ignores_the_request_stays_as_it_is(
     server = rescued(world, world.running())
     world.driver().configure_guest(server.uuid, ignore_acpi=True)
     monkeypatch.setattr("vpspanel.servers.power_steps.SHUTDOWN_SECONDS", 0.0)
+    Host.objects.update(seen_at=timezone.now())
     services.reboot(world.alice, server.pk)
     work()
     assert last_action(server).error_code == "guest_ignored_reboot"

@@ -67,10 +67,7 @@ def add_ssh_key(actor: Actor, *, project: Project, name: str, public_key: str) -
     name = _key_name(name, parsed)
     if project.ssh_keys.count() >= KEYS_PER_PROJECT:
         raise Refused("resource_limit_exceeded", f"A project may have {KEYS_PER_PROJECT} SSH keys.")
-    known = project.ssh_keys.filter(fingerprint=parsed.fingerprint_md5).first()
-    if known is not None:
-        message = f"This key is in the project already, as “{known.name}”."
-        raise Refused("uniqueness_error", message, field="public_key")
+    _refuse_known(project, parsed)
     try:
         with transaction.atomic():
             key = SSHKey.objects.create(
@@ -82,6 +79,7 @@ def add_ssh_key(actor: Actor, *, project: Project, name: str, public_key: str) -
                 fingerprint_sha256=parsed.fingerprint_sha256,
             )
     except IntegrityError:
+        _refuse_known(project, parsed)  # the same, sent twice at once
         message = f"Another key of the project is called “{name}”."
         raise Refused("uniqueness_error", message, field="name") from None
     record_event(
@@ -93,6 +91,13 @@ def add_ssh_key(actor: Actor, *, project: Project, name: str, public_key: str) -
         fingerprint=parsed.fingerprint_sha256,
     )
     return key
+
+
+def _refuse_known(project: Project, parsed: ParsedKey) -> None:
+    known = project.ssh_keys.filter(fingerprint=parsed.fingerprint_md5).first()
+    if known is not None:
+        message = f"This key is in the project already, as “{known.name}”."
+        raise Refused("uniqueness_error", message, field="public_key")
 
 
 @transaction.atomic

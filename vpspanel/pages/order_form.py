@@ -119,11 +119,20 @@ class OrderForm(RefusableForm):
         text = self.cleaned_data["new_key"]
         if not text:
             return keys
-        fingerprint = parse_public_key(text).fingerprint_md5
-        known = self._project.ssh_keys.filter(fingerprint=fingerprint).first()
-        name = self.cleaned_data["new_key_name"]
-        key = known or add_ssh_key(actor, project=self._project, name=name, public_key=text)
+        key = self._known_key(text)
+        if key is None:
+            name = self.cleaned_data["new_key_name"]
+            try:
+                key = add_ssh_key(actor, project=self._project, name=name, public_key=text)
+            except Refused:
+                key = self._known_key(text)  # the form was sent twice at once
+                if key is None:
+                    raise
         return keys if key in keys else [*keys, key]
+
+    def _known_key(self, text: str) -> SSHKey | None:
+        fingerprint = parse_public_key(text).fingerprint_md5
+        return self._project.ssh_keys.filter(fingerprint=fingerprint).first()
 
     def refuse(self, refusal: Refused) -> None:
         """Put the refusal beside the field of this form that it is about."""

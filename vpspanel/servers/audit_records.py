@@ -19,19 +19,12 @@ from hosts.services import free_addresses, release_capacity
 from vpspanel.accounts.models import Account
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState, StepRecord
 from vpspanel.servers.audit_findings import Finding, Level
-from vpspanel.servers.models import Lifecycle, PrimaryIP, Server
+from vpspanel.servers.models import NO_SECRETS, Lifecycle, PrimaryIP, Server
 from vpspanel.servers.seeds import with_served_rescue_secrets, with_served_secrets
 
 OVERDUE = timedelta(seconds=60)  # due for so long, and nobody works on it
 LATE = timedelta(seconds=120)  # past its deadline for so long, and it has not ended
 SEED_OVERDUE = timedelta(hours=1)
-_NO_SECRETS: dict[str, Any] = {
-    "root_password_sealed": b"",
-    "root_password_hash": "",
-    "user_data_sealed": b"",
-    "rescue_password_sealed": b"",
-    "rescue_password_hash": "",
-}
 
 
 def check_records(now: datetime) -> Iterator[Finding]:
@@ -355,7 +348,7 @@ def check_secrets(now: datetime) -> Iterator[Finding]:
             f"server {server.pk}",
             "The seed of its rescue system still holds a password",
         )
-    for server in Server.objects.filter(lifecycle=Lifecycle.DELETED).exclude(**_NO_SECRETS):
+    for server in Server.objects.filter(lifecycle=Lifecycle.DELETED).exclude(**NO_SECRETS):
         yield _error(
             "secret_of_deleted",
             f"server {server.pk}",
@@ -366,7 +359,7 @@ def check_secrets(now: datetime) -> Iterator[Finding]:
 
 
 def _forget(pk: int) -> bool:
-    return bool(Server.objects.filter(pk=pk, lifecycle=Lifecycle.DELETED).update(**_NO_SECRETS))
+    return bool(Server.objects.filter(pk=pk, lifecycle=Lifecycle.DELETED).update(**NO_SECRETS))
 
 
 def _error(

@@ -40,17 +40,16 @@ def _want_what_is(action: Action) -> None:
 
 
 def _forget_password(action: Action) -> None:
-    """The password that was made for it never came into use."""
+    """The password that was made for it never came into use; the one before still is."""
     Server.objects.filter(pk=action.resource_id).update(
-        root_password_sealed=b"",
-        root_password_hash="",
+        next_password_sealed=b"",
+        next_password_hash="",
     )
 
 
 def _not_rebuilt(action: Action) -> None:
     _want_what_is(action)
-    if not action.args["authorized_keys"]:
-        _forget_password(action)
+    _forget_password(action)
 
 
 FILTER = Step("define_network_filter", "Guarding its addresses", steps.define_network_filter)

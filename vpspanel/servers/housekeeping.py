@@ -84,8 +84,11 @@ def forget_old_secrets(now: datetime | None = None) -> int:
         command__in=MAKES_PASSWORD,
         created__gte=since,
     )
-    old = Server.objects.filter(created__lt=since).exclude(root_password_sealed=b"")
-    forgotten = old.filter(~Exists(made_lately)).update(root_password_sealed=b"")
+    forgotten = (
+        Server.objects.filter(~Exists(made_lately), created__lt=since)
+        .exclude(root_password_sealed=b"", next_password_sealed=b"")
+        .update(root_password_sealed=b"", next_password_sealed=b"")
+    )
     rescues = Server.objects.filter(rescue_enabled_at__lt=since)
     return forgotten + rescues.exclude(rescue_password_sealed=b"").update(
         rescue_password_sealed=b""

@@ -18,6 +18,16 @@ from vpspanel.accounts.models import Project
 from vpspanel.actions.models import Action
 
 MICROS = 1_000_000
+# The columns of a server that hold secrets, as they are when they hold none.
+NO_SECRETS: dict[str, bytes | str] = {
+    "user_data_sealed": b"",
+    "root_password_sealed": b"",
+    "root_password_hash": "",
+    "next_password_sealed": b"",
+    "next_password_hash": "",
+    "rescue_password_sealed": b"",
+    "rescue_password_hash": "",
+}
 
 
 class ServerType(models.Model):
@@ -129,6 +139,10 @@ class Server(models.Model):
     root_password_hash = models.CharField(
         max_length=200, blank=True, help_text="crypt(3), for the seed; blank once the seed is bare"
     )
+    next_password_sealed = models.BinaryField(
+        default=bytes, help_text="While it is being set: the one in use stays until it is"
+    )
+    next_password_hash = models.CharField(max_length=200, blank=True)
     seed_secret_since = models.DateTimeField(
         null=True, help_text="Since when the seed on the host holds secrets"
     )

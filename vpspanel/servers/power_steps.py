@@ -123,13 +123,20 @@ def wait_until_rebooted(context: Context) -> Outcome:
     if booted is not None and booted >= _asked_at(context):
         with host_answers():
             return _observed(site, *_look(site))
+    is_heard = _is_heard(site)
+    if not is_heard:
+        _still_time(
+            context,
+            "reboot_not_seen",
+            "It was asked to reboot. Whether it did could not be seen: its host is not watched.",
+        )
     _still_time(
         context,
         "guest_ignored_reboot",
         f"Its operating system did not reboot within {SHUTDOWN_SECONDS:.0f} seconds. "
         "You can reset it instead.",
     )
-    if _asked_for(context) >= ASK_AGAIN and _is_heard(site):
+    if _asked_for(context) >= ASK_AGAIN and is_heard:
         with host_answers():
             _ask_to_restart(site)
     raise Wait(ASK_AGAIN, "Waiting for the operating system")
@@ -184,8 +191,12 @@ def switch_to_new_disk(context: Context) -> Outcome:
             image_id=server.image_id,
             authorized_keys=server.authorized_keys,
         )
-        if server.authorized_keys:
-            site.change(root_password_sealed=b"", root_password_hash="")
+        site.change(  # both empty with keys
+            root_password_sealed=server.next_password_sealed,
+            root_password_hash=server.next_password_hash,
+            next_password_sealed=b"",
+            next_password_hash="",
+        )
 
     return Outcome(commit=commit)
 

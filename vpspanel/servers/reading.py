@@ -16,7 +16,7 @@ from vpspanel.actions.models import FINAL_STATES, OPEN_STATES, Action, ActionSta
 from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
 from vpspanel.servers.access import get_server, includes, role_of, visible_servers
-from vpspanel.servers.models import PrimaryIP, Server
+from vpspanel.servers.models import NO_SECRETS, PrimaryIP, Server
 from vpspanel.servers.services import facts_of
 from vpspanel.servers.states import RULES, Status, Verb, allowed, shown_status
 
@@ -94,7 +94,7 @@ def list_servers(actor: Actor, servers: ServerSet | None = None) -> list[ServerR
         list(
             servers.select_related(
                 "project__account", "server_type", "image", "location", "host"
-            ).defer("user_data_sealed", "root_password_sealed", "root_password_hash")
+            ).defer(*NO_SECRETS)
         ),
     )
 
@@ -118,6 +118,7 @@ def _rows(actor: Actor, servers: Sequence[Server]) -> list[ServerRow]:
             Role(roles[server.project_id]),
         )
         for server in servers
+        if server.project_id in roles  # else he was taken out of it between the two queries
     ]
 
 

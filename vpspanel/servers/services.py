@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from hosts.models import HostStatus, Image, ImageStatus
 from vpspanel.accounts.models import SSHKey
 from vpspanel.actions import services as actions
-from vpspanel.actions.models import OPEN_STATES, Action
+from vpspanel.actions.models import Action
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.services import record_event
@@ -49,11 +49,12 @@ _CHECKED = (
     "server_type",
     "disk_gib",
 )
-_MAKES_PASSWORD = (Verb.RESET_PASSWORD, Verb.REBUILD)
 
 
 def facts_of(server: Server, open_action: Action | None) -> ServerFacts:
     """The facts that the state table reads; host and project's account should be loaded."""
+    if open_action is not None and actions.gives_way(open_action):
+        open_action = None
     return ServerFacts(
         lifecycle=server.lifecycle,
         power_wanted=server.power_wanted,
@@ -117,6 +118,7 @@ def rebuild(
         "generation": _next_generation(server),
         "authorized_keys": keys,
         "was_running": server.power_seen == PowerSeen.RUNNING,
+        "has_booted": server.seed_secret_since is None,
     }
     said = f" with {image.description}"
     return act_on(actor, server, Verb.REBUILD, args=args, said=said, **changes)
@@ -187,16 +189,11 @@ def reveal_root_password(actor: Actor, server_id: int) -> str | None:
     None if there is none left to show.
     """
     server = get_server(actor, server_id, Verb.RESET_PASSWORD)
+    if server.next_password_sealed:
+        raise Refused("locked", "The new password is being set. Please wait a moment.")
     sealed = bytes(server.root_password_sealed)
     if not sealed:
         return None
-    if Action.objects.filter(
-        resource_type="server",
-        resource_id=server.pk,
-        command__in=_MAKES_PASSWORD,
-        state__in=OPEN_STATES,
-    ).exists():
-        raise Refused("locked", "The new password is being set. Please wait a moment.")
     with transaction.atomic():
         taken = Server.objects.filter(pk=server.pk, root_password_sealed=sealed).update(
             root_password_sealed=b""
@@ -253,8 +250,7 @@ def act_on(
             actor=actor,
             args=args,
             project_id=server.project_id,
-            group=str(server.host_id or ""),
-            group_limit=server.host.action_limit if server.host else 1,
+            **_on_host_of(server),
         )
         if not Server.objects.filter(pk=server.pk, **as_checked).update(**changes):
             raise Refused("conflict", "The server changed at the same moment. Please try again.")
@@ -264,6 +260,12 @@ def act_on(
     return action
 
 
+def _on_host_of(server: Server) -> dict[str, Any]:
+    """Its host takes so many actions at once."""
+    limit = server.host.action_limit if server.host else 1
+    return {"group": str(server.host_id or ""), "group_limit": limit}
+
+
 def _check_state(verb: Verb, server: Server) -> None:
     refusal = why_not(verb, facts_of(server, actions.open_action("server", server.pk)))
     if refusal is not None:
@@ -271,9 +273,9 @@ def _check_state(verb: Verb, server: Server) -> None:
 
 
 def _new_root_password() -> dict[str, Any]:
-    """The columns that a fresh root password changes."""
+    """The columns that a fresh root password changes until it is set."""
     password = new_password()
-    return {"root_password_sealed": seal(password), "root_password_hash": crypt_hash(password)}
+    return {"next_password_sealed": seal(password), "next_password_hash": crypt_hash(password)}
 
 
 def _say(
@@ -309,7 +311,7 @@ def _scrub(server: Server, command: str, **as_seen: Any) -> Action:
             resource=("server", server.pk),
             actor=SYSTEM,
             project_id=server.project_id,
-            group=str(server.host_id or ""),
+            **_on_host_of(server),
         )
         # Only now, with its one open action held, does nobody delete it or write new secrets.
         if not Server.objects.filter(pk=server.pk, lifecycle=Lifecycle.ACTIVE, **as_seen).exists():

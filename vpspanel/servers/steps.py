@@ -141,9 +141,8 @@ def create_seed(context: Context) -> Outcome:
 def create_new_seed(context: Context) -> Outcome:
     """The cloud-init disk of the first boot after a rebuild: with keys there is no password."""
     site = planned_site_of(context)
-    secrets = site.first_boot_secrets()
-    if site.server.authorized_keys:
-        secrets = replace(secrets, root_password_hash="")
+    # Empty with keys: then there is no password.
+    secrets = replace(site.first_boot_secrets(), root_password_hash=site.server.next_password_hash)
     _write_seed(site, secrets)
     return Outcome(commit=lambda: site.change(seed_secret_since=timezone.now()))
 
@@ -156,8 +155,10 @@ def delete_seed(context: Context) -> None:
 
 
 def restore_seed(context: Context) -> None:
-    """Undo of `create_new_seed`: the old disk has booted before and needs no secret."""
-    _write_seed(site_of(context), Secrets())
+    """Undo of `create_new_seed`: what the old disk may still have to read in its first boot."""
+    site = site_of(context)
+    has_booted = context.action.args["has_booted"]
+    _write_seed(site, Secrets() if has_booted else site.first_boot_secrets())
 
 
 def scrub_seed(context: Context) -> Outcome:
@@ -186,7 +187,7 @@ def _write_seed(
 def set_root_password(context: Context) -> Outcome:
     """Root has the new password: at once through the guest agent, else from the next boot on."""
     site = site_of(context)
-    sealed = bytes(site.server.root_password_sealed)
+    sealed = bytes(site.server.next_password_sealed)
     if not sealed:
         raise Fail("password_gone", "The new password is no longer there. Please ask for another.")
     try:
@@ -197,22 +198,30 @@ def set_root_password(context: Context) -> Outcome:
             raise
         return _set_at_boot(site)
     # A first boot that may still be going on needs the hash, until its seed is scrubbed.
-    changes = {} if site.server.seed_secret_since else {"root_password_hash": ""}
-    return _password_set(site, "The new root password is set", changes)
+    kept = site.server.next_password_hash if site.server.seed_secret_since else ""
+    return _password_set(site, "The new root password is set", root_password_hash=kept)
 
 
 def _set_at_boot(site: Site) -> Outcome:
-    server = site.server
-    secrets = site.first_boot_secrets() if server.seed_secret_since else Secrets()
-    _write_seed(site, secrets, boot_hash=server.root_password_hash)
+    fresh = site.server.next_password_hash
+    secrets = Secrets()
+    if site.server.seed_secret_since:
+        secrets = replace(site.first_boot_secrets(), root_password_hash=fresh)
+    _write_seed(site, secrets, boot_hash=fresh)
     how = "The new root password takes effect at the next boot"
-    return _password_set(site, how, {"seed_secret_since": timezone.now()})
+    return _password_set(site, how, root_password_hash=fresh, seed_secret_since=timezone.now())
 
 
-def _password_set(site: Site, how: str, changes: dict[str, Any]) -> Outcome:
+def _password_set(site: Site, how: str, **changes: Any) -> Outcome:
+    """It is the one in use from now on."""
+
     def commit() -> None:
-        if changes:
-            site.change(**changes)
+        site.change(
+            root_password_sealed=site.server.next_password_sealed,
+            next_password_sealed=b"",
+            next_password_hash="",
+            **changes,
+        )
         record_event(
             "server.password_set",
             how,
@@ -227,10 +236,7 @@ def _password_set(site: Site, how: str, changes: dict[str, Any]) -> Outcome:
 def forget_boot_password(context: Context) -> None:
     """Undo of `set_root_password`: no boot sets a password that nobody will be shown."""
     site = site_of(context)
-    secrets = Secrets()
-    if site.server.seed_secret_since:
-        secrets = replace(site.first_boot_secrets(), root_password_hash="")
-    _write_seed(site, secrets)
+    _write_seed(site, site.first_boot_secrets() if site.server.seed_secret_since else Secrets())
 
 
 # --- filter and domain ------------------------------------------------------
