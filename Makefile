@@ -14,7 +14,7 @@ help:
 
 run:
 	@deploy/setup run
-	@VPSPANEL_DRIVER=$${DRIVER:-$${VPSPANEL_DRIVER:-libvirt}} exec $(PYTHON) manage.py serve
+	@VPSPANEL_DRIVER=$${DRIVER:-$${VPSPANEL_DRIVER:-libvirt}} exec deploy/as-libvirt $(PYTHON) manage.py serve
 
 lint:
 	@deploy/setup dev
@@ -24,7 +24,7 @@ lint:
 	$(PYTHON) -m djlint --quiet --lint templates
 	$(PYTHON) manage.py makemigrations --check --dry-run
 	$(PYTHON) manage.py check --fail-level WARNING
-	bash -n deploy/setup deploy/test deploy/libvirt-host .ci/run
+	bash -n deploy/setup deploy/test deploy/libvirt-host deploy/as-libvirt .ci/run
 
 test:
 	@deploy/setup dev
