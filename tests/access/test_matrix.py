@@ -19,7 +19,7 @@ from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
 from vpspanel.accounts.models import SSHKey, User
 from vpspanel.actions.models import Action
-from vpspanel.servers.access import image_owner
+from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import Server
 
 PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN = "public", "signed in", "reader", "operator", "admin"

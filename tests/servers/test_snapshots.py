@@ -19,7 +19,7 @@ from vpspanel.actions.models import ActionState
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.models import Event
 from vpspanel.servers import services, snapshots
-from vpspanel.servers.access import image_owner, usable_images, visible_images
+from vpspanel.servers.images import image_owner, usable_images, visible_images
 from vpspanel.servers.models import Server
 from vpspanel.servers.snapshots import (
     change_image,

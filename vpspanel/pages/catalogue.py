@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from hosts.models import Image, ImageStatus, ImageType, Location
-from vpspanel.servers.access import usable_images
+from vpspanel.servers.images import usable_images
 from vpspanel.servers.models import ServerType
 from vpspanel.servers.ordering import Offer
 

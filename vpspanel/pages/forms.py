@@ -11,7 +11,7 @@ from hosts.models import Image
 from vpspanel.accounts.keys import is_private_key
 from vpspanel.accounts.models import Project, SSHKey
 from vpspanel.errors import Refused
-from vpspanel.servers.access import usable_images
+from vpspanel.servers.images import usable_images
 from vpspanel.servers.models import ServerType
 
 

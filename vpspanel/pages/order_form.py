@@ -13,7 +13,7 @@ from vpspanel.accounts.services import add_ssh_key
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
 from vpspanel.pages.forms import KeyChoices, RefusableForm
-from vpspanel.servers.access import usable_images
+from vpspanel.servers.images import usable_images
 from vpspanel.servers.models import Server, ServerTypePrice
 from vpspanel.servers.ordering import check_name
 from vpspanel.servers.userdata import MAX_BYTES, validate_user_data

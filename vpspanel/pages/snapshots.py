@@ -16,7 +16,8 @@ from vpspanel.pages.dialogs import render_dialog
 from vpspanel.pages.forms import SnapshotForm
 from vpspanel.pages.shell import chosen_project, projects_of
 from vpspanel.servers import snapshots
-from vpspanel.servers.access import get_image, get_server, image_owner, visible_images
+from vpspanel.servers.access import get_server
+from vpspanel.servers.images import get_image, image_owner, visible_images
 from vpspanel.servers.states import Verb
 
 

@@ -25,7 +25,8 @@ from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
 from vpspanel.sealing import seal
-from vpspanel.servers.access import check_image_is_usable, get_project
+from vpspanel.servers.access import get_project
+from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import OrderKey, PrimaryIP, Server, ServerType, ServerTypePrice
 from vpspanel.servers.passwords import crypt_hash, new_password
 from vpspanel.servers.userdata import validate_user_data

@@ -20,7 +20,8 @@ from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.services import record_event
 from vpspanel.sealing import seal, unseal
-from vpspanel.servers.access import check_image_is_usable, get_action, get_server
+from vpspanel.servers.access import get_action, get_server
+from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
 from vpspanel.servers.ordering import check_image_fits, check_name
 from vpspanel.servers.passwords import crypt_hash, new_password

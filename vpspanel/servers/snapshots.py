@@ -16,7 +16,8 @@ from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
 from vpspanel.labels import check_labels
-from vpspanel.servers.access import get_image, get_server, image_owner
+from vpspanel.servers.access import get_server
+from vpspanel.servers.images import get_image, image_owner
 from vpspanel.servers.models import Server
 from vpspanel.servers.services import act_on
 from vpspanel.servers.states import Verb
