@@ -194,16 +194,14 @@ def _rewrite(claim: CapacityClaim, need: Need) -> bool:
     )
 
 
-def has_room_for(owner: UUID, need: Need) -> bool:
-    """Whether `grow_claim` would succeed at this moment; takes nothing."""
-    claim = CapacityClaim.objects.select_related("host", "pool").filter(owner=owner).first()
-    if claim is None:
-        return False
-    more, host, pool = _difference(need, claim), claim.host, claim.pool
-    return (
-        max(0, more.vcpus) <= host.vcpus_limit - host.vcpus_used
-        and max(0, more.memory_mib) <= host.memory_limit_mib - host.memory_used_mib
-        and max(0, more.disk_gib) <= pool.limit_gib - pool.used_gib
+def room_of(owner: UUID) -> Need:
+    """The most that `grow_claim` would let `owner` hold at this moment; takes nothing."""
+    claim = CapacityClaim.objects.select_related("host", "pool").get(owner=owner)
+    host, pool = claim.host, claim.pool
+    return Need(
+        claim.vcpus + host.vcpus_limit - host.vcpus_used,
+        claim.memory_mib + host.memory_limit_mib - host.memory_used_mib,
+        claim.disk_gib + pool.limit_gib - pool.used_gib,
     )
 
 

@@ -16,8 +16,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from hosts.models import Family, Host, HostStatus, Image, ImageStatus, IPPool, Location, StoragePool
-from hosts.simulated import empty_qcow2
 from hosts.virt.fake import FakeDriver
+from hosts.virt.fake_qcow2 import empty_qcow2
 from hosts.virt.registry import driver_for
 from hosts.virt.spec import NetworkSpec
 from vpspanel.accounts.models import Member, Project, Role, User

@@ -14,10 +14,12 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
 
+from hosts.models import Image, ImageStatus, ImageType
 from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
 from vpspanel.accounts.models import SSHKey, User
 from vpspanel.actions.models import Action
+from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import Server
 
 PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN = "public", "signed in", "reader", "operator", "admin"
@@ -41,6 +43,10 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "servers:rename": (ADMIN, ADMIN),
     "servers:change_protection": (ADMIN, ADMIN),
     "servers:rebuild": (ADMIN, ADMIN),
+    "servers:create_image": (ADMIN, ADMIN),
+    "snapshots:list": (SIGNED_IN, None),
+    "snapshots:change_protection": (ADMIN, ADMIN),
+    "snapshots:delete": (ADMIN, ADMIN),
     "servers:enable_rescue": (ADMIN, ADMIN),
     "servers:disable_rescue": (ADMIN, ADMIN),
     "servers:reveal_rescue_password": (None, ADMIN),
@@ -87,6 +93,14 @@ def world(db: None) -> World:
     SSHKey.objects.create(
         project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
     )
+    Image.objects.create(
+        type=ImageType.SNAPSHOT,
+        status=ImageStatus.AVAILABLE,
+        description="before",
+        owner=image_owner(world.project.pk),
+        created_from_id=Server.objects.get().pk,
+        created_from_name="web",
+    )
     user = make_user("staff@example.com")
     User.objects.filter(pk=user.pk).update(is_staff=True)
     return world
@@ -107,6 +121,8 @@ def address(name: str) -> str:
     ids = {}
     if "server_id" in route:
         ids["server_id"] = Server.objects.get().pk
+    if "image_id" in route:
+        ids["image_id"] = Image.objects.get(owner__isnull=False).pk
     if "key_id" in route:
         ids["key_id"] = SSHKey.objects.get().pk
     return reverse(name, kwargs=ids)
@@ -118,6 +134,7 @@ def records() -> dict[str, Any]:
         "actions": list(Action.objects.values_list("pk", "state")),
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
+        "images": list(Image.objects.values()),
     }
 
 
@@ -168,6 +185,11 @@ def _put_back(before: dict[str, Any]) -> None:
     Action.objects.exclude(pk__in=[pk for pk, _ in before["actions"]]).delete()
     for row in before["servers"]:
         Server.objects.filter(pk=row["id"]).update(**row)
+    if Image.objects.count() < len(before["images"]):
+        Image.objects.bulk_create([Image(**row) for row in before["images"]], ignore_conflicts=True)
+    Image.objects.exclude(pk__in=[row["id"] for row in before["images"]]).delete()
+    for row in before["images"]:
+        Image.objects.filter(pk=row["id"]).update(**row)
     if not SSHKey.objects.exists():
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
 

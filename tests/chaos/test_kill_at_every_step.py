@@ -18,6 +18,7 @@ from vpspanel.servers.audit import audit
 from vpspanel.servers.models import Lifecycle, PowerWanted, Server, ServerType
 from vpspanel.servers.rescue import enable_rescue
 from vpspanel.servers.resizing import change_type
+from vpspanel.servers.snapshots import create_image
 
 pytestmark = pytest.mark.both_databases
 
@@ -99,6 +100,10 @@ def rescue(world: World, name: str) -> Action:
     return enable_rescue(world.alice, world.running(name).pk).action
 
 
+def snapshot(world: World, name: str) -> Action:
+    return create_image(world.alice, world.stopped(name).pk).action
+
+
 def reset_into_rescue(world: World, name: str) -> Action:
     server = world.running(name)
     enable_rescue(world.alice, server.pk)
@@ -115,6 +120,7 @@ STARTS: dict[Command, Start] = {
     commands.REBUILD: rebuild,
     commands.CHANGE_TYPE: enlarge,
     commands.ENABLE_RESCUE: rescue,
+    commands.CREATE_IMAGE: snapshot,
     commands.RESET: reset_into_rescue,
     commands.DELETE: delete,
 }
@@ -138,6 +144,7 @@ FAILING = {
     commands.REBUILD: "start",
     commands.CHANGE_TYPE: "define",
     commands.ENABLE_RESCUE: "write_volume",
+    commands.CREATE_IMAGE: "download_volume",
 }
 
 

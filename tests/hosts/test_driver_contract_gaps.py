@@ -30,6 +30,12 @@ def _grown(host: ContractHost) -> None:
     host.driver.grow_volume(host.pool, "v", capacity_bytes=1024)
 
 
+def _downloaded(host: ContractHost) -> None:
+    """A volume is to be read."""
+    host.add_foreign_volume("v", 512)
+    host.driver.download_volume(host.pool, "v", io.BytesIO())
+
+
 async def _call_gap(host: ContractHost, call: str) -> None:
     driver = host.driver
     if call == "open_serial":
@@ -45,6 +51,7 @@ async def _call_gap(host: ContractHost, call: str) -> None:
         ),
         "write_volume": lambda: driver.write_volume(host.pool, "v", b"x", capacity_bytes=512),
         "grow_volume": lambda: _grown(host),
+        "download_volume": lambda: _downloaded(host),
         "ensure_filter": lambda: driver.ensure_filter(FILTER),
         "delete_filter": lambda: driver.delete_filter("vps-none"),
         "filters": driver.filters,

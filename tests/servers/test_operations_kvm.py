@@ -1,4 +1,4 @@
-"""Rescue and another plan with a real guest: what it sees, and that its disk is what it was."""
+"""Rescue, plan and snapshot with a real guest: what it sees, and that its disk is what it was."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from django.conf import settings
 
 from hosts.images.build.tiny import build_tiny
 from hosts.images.inspect import inspect_image
+from hosts.library import image_path
 from hosts.models import Image
 from tests.audit import assert_clean
 from tests.kvm import KvmHost, kvm_host
@@ -26,6 +27,7 @@ from vpspanel.servers import services
 from vpspanel.servers.models import Server
 from vpspanel.servers.rescue import enable_rescue
 from vpspanel.servers.resizing import change_type
+from vpspanel.servers.snapshots import create_image
 
 __all__ = ["kvm_host", "real"]
 
@@ -107,7 +109,7 @@ def do(real: World) -> Callable[[Callable[..., Action], Server], None]:
     return lambda verb, server: finish(verb(real.alice, server.pk))
 
 
-def test_rescue_and_a_larger_plan(
+def test_rescue_a_larger_plan_and_a_snapshot(
     real: World,
     tiny: Image,
     key: SSHKey,
@@ -146,7 +148,19 @@ def test_rescue_and_a_larger_plan(
     assert shell.run("cat /root/marker") == "kept"
     assert has_private_screen(kvm_host, server)
     assert_clean()
+
+    do(services.power_off, server)
+    made = create_image(real.alice, server.pk)
+    finish(made.action)
+    image = Image.objects.get(pk=made.image.pk)
+    assert inspect_image(image_path(image)).virtual_size_bytes == 3 * 1024**3
+    assert image.size_bytes < 200 * 1024**2
     do(services.delete, server)
+    twin = real.running("twin", image=image, server_type=large, ssh_keys=[key])
+    shell = Shell(kvm_host, key_file, twin)
+    shell.wait_for("twin")
+    assert shell.run("cat /root/marker") == "kept"
+    do(services.delete, twin)
     assert_clean()
 
 

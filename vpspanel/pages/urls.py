@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from vpspanel.pages import changes, keys, order, power, projects, rescue, servers
+from vpspanel.pages import changes, keys, order, power, projects, rescue, servers, snapshots
 
 server_urls: list[URLPattern] = [
     path("", servers.list_page, name="list"),
@@ -22,6 +22,7 @@ server_urls: list[URLPattern] = [
     path("<int:server_id>/rename/", changes.rename, name="rename"),
     path("<int:server_id>/change_protection/", changes.change_protection, name="change_protection"),
     path("<int:server_id>/rebuild/", changes.rebuild, name="rebuild"),
+    path("<int:server_id>/create_image/", snapshots.create_image, name="create_image"),
     path("<int:server_id>/enable_rescue/", rescue.enable, name="enable_rescue"),
     path("<int:server_id>/disable_rescue/", rescue.disable, name="disable_rescue"),
     path("<int:server_id>/rescue_password/", rescue.reveal_password, name="reveal_rescue_password"),
@@ -33,11 +34,19 @@ key_urls: list[URLPattern] = [
     path("add/", keys.add_key, name="add"),
     path("<int:key_id>/delete/", keys.delete_key, name="delete"),
 ]
+snapshot_urls: list[URLPattern] = [
+    path("", snapshots.list_images, name="list"),
+    path(
+        "<int:image_id>/change_protection/", snapshots.change_protection, name="change_protection"
+    ),
+    path("<int:image_id>/delete/", snapshots.delete, name="delete"),
+]
 project_urls: list[URLPattern] = [path("choose/", projects.choose, name="choose")]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", servers.home, name="home"),
     path("servers/", include((server_urls, "servers"))),
     path("keys/", include((key_urls, "keys"))),
+    path("snapshots/", include((snapshot_urls, "snapshots"))),
     path("projects/", include((project_urls, "projects"))),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vpspanel.actions.command import Command, Step, registry
 from vpspanel.actions.models import Action
-from vpspanel.servers import power_steps, rescue_steps, resize_steps, steps
+from vpspanel.servers import power_steps, rescue_steps, resize_steps, snapshot_steps, steps
 from vpspanel.servers.endings import bury
 from vpspanel.servers.models import Lifecycle, PowerSeen, PowerWanted, Server
 
@@ -200,6 +200,33 @@ CHANGE_TYPE = registry.add(
             Step("grow_disk", "Growing the disk", resize_steps.grow_disk, no_return=True),
         ),
         on_error=resize_steps.give_room_back,
+    )
+)
+
+CREATE_IMAGE = registry.add(
+    Command(
+        "create_image",
+        title="Create snapshot",
+        done="The snapshot was created",
+        failed="The snapshot could not be created",
+        deadline=7200,
+        steps=(
+            Step(
+                "copy_disk",
+                "Copying the disk",
+                snapshot_steps.copy_disk,
+                snapshot_steps.drop_copy,
+            ),
+            Step(
+                "fetch_copy",
+                "Keeping the copy",
+                snapshot_steps.fetch_copy,
+                snapshot_steps.drop_file,
+                settles=True,
+            ),
+            Step("delete_copy", "Cleaning up", snapshot_steps.delete_copy),
+        ),
+        on_error=snapshot_steps.forget_image,
     )
 )
 

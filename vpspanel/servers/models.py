@@ -202,6 +202,11 @@ class Server(models.Model):
         return f"vps-{self.uuid}-rescue.qcow2", f"vps-{self.uuid}-rescue-seed.img"
 
     @property
+    def copy_volume(self) -> str:
+        """Name of the flat copy of its disk while a snapshot is made."""
+        return f"vps-{self.uuid}-copy.qcow2"
+
+    @property
     def domain_name(self) -> str:
         """Name of its domain: never the customer's text."""
         return f"vps-{self.uuid}"

@@ -5,19 +5,17 @@ from __future__ import annotations
 from hosts.models import GIB
 from hosts.placement import Need
 from hosts.services import settle_claim
-from hosts.virt.spec import Power
 from vpspanel.actions.command import Context, Outcome
-from vpspanel.actions.errors import Fail
 from vpspanel.actions.models import Action
 from vpspanel.servers.models import Server
-from vpspanel.servers.site import Site, host_answers, site_of
+from vpspanel.servers.site import Site, host_answers, need_off, site_of
 
 
 def define_resized(context: Context) -> Outcome:
     """The guest, which is off, is defined with the vCPUs and the memory of the new plan."""
     site = _resized_site_of(context)
     with host_answers():
-        _need_off(site)
+        need_off(site)
         site.driver.define(site.blueprint().domain())
     return Outcome()
 
@@ -37,7 +35,7 @@ def grow_disk(context: Context) -> Outcome:
     site = _resized_site_of(context)
     server, args = site.server, context.action.args
     with host_answers():
-        _need_off(site)
+        need_off(site)
         site.driver.grow_volume(
             server.pool, server.disk_volume(), capacity_bytes=server.disk_gib * GIB
         )
@@ -67,12 +65,3 @@ def _resized_site_of(context: Context) -> Site:
     site.server.memory_mib = args["memory_mib"]
     site.server.disk_gib = args["disk_gib"]
     return site
-
-
-def _need_off(site: Site) -> None:
-    """Raises `Fail` if somebody has started it meanwhile, or if it is not there."""
-    seen = site.driver.domain(site.server.uuid)
-    if seen is None:
-        raise Fail("guest_missing", "It is missing on its host. Our staff has to look at it.")
-    if seen.power not in (Power.OFF, Power.CRASHED):
-        raise Fail("server_not_stopped", "It was started meanwhile. Shut it down first.")

@@ -8,7 +8,7 @@ from functools import partial
 
 from hosts.errors import NoCapacity
 from hosts.placement import Need
-from hosts.services import grow_claim, has_room_for
+from hosts.services import grow_claim, room_of
 from vpspanel.actions.models import Action
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
@@ -39,7 +39,7 @@ class Choice:
 
 
 def plan_choices(server: Server) -> Sequence[Choice]:
-    """Every plan that is sold where the server is, with what speaks against it."""
+    """Every plan that is sold where the server is, with what speaks against it. Two queries."""
     prices = (
         ServerTypePrice.objects.filter(
             location=server.location_id, server_type__deprecated__isnull=True
@@ -47,24 +47,17 @@ def plan_choices(server: Server) -> Sequence[Choice]:
         .select_related("server_type")
         .order_by("server_type__position", "server_type__memory_mib")
     )
-    return [_choice(server, price) for price in prices]
+    room = room_of(server.uuid)
+    return [_choice(server, price, room) for price in prices]
 
 
-def _choice(server: Server, price: ServerTypePrice) -> Choice:
+def _choice(server: Server, price: ServerTypePrice, room: Need) -> Choice:
     plan = price.server_type
     current, grows = plan.pk == server.server_type_id, plan.disk_gib > server.disk_gib
-    return Choice(price, _why_not(server, plan, current=current, grows=grows), current, grows)
-
-
-def _why_not(server: Server, plan: ServerType, *, current: bool, grows: bool) -> str:
-    if current and not grows:
-        return "It has this plan."
-    try:
-        _check_plan(server, plan)
-    except Refused as refusal:
-        return refusal.message
-    has_room = has_room_for(server.uuid, _need(server, plan, keep_disk=not current))
-    return "" if has_room else _full(plan)
+    why_not = "It has this plan." if current and not grows else _unfit(server, plan)
+    if not why_not and not _need(server, plan, keep_disk=not current).is_within(room):
+        why_not = _full(plan)
+    return Choice(price, why_not, current, grows)
 
 
 def change_type(
@@ -103,23 +96,30 @@ def change_type(
 
 def _check_plan(server: Server, plan: ServerType) -> None:
     """What does not depend on who else takes room at this moment. Raises `Refused`."""
+    prices = ServerTypePrice.objects.filter(server_type=plan, location=server.location_id)
     if plan.deprecated is not None:
-        _refuse("This plan is no longer sold.")
-    if not ServerTypePrice.objects.filter(server_type=plan, location=server.location_id).exists():
-        _refuse("This plan is not sold in this location.")
+        sentence = "This plan is no longer sold."
+    elif not prices.exists():
+        sentence = "This plan is not sold in this location."
+    else:
+        sentence = _unfit(server, plan)
+    if sentence:
+        raise Refused("invalid_input", sentence, field="server_type")
+
+
+def _unfit(server: Server, plan: ServerType) -> str:
+    """Why a plan that is sold does not suit this server; "" if it does."""
     if plan.architecture != server.server_type.architecture:
-        _refuse(f"This plan is for {plan.architecture} systems.")
+        return f"This plan is for {plan.architecture} systems."
     if plan.disk_gib < server.disk_gib:
-        _refuse(
+        return (
             f"Its disk has {server.disk_gib} GiB and cannot shrink to the {plan.disk_gib} GiB "
             "of this plan."
         )
-    if server.image is not None and plan.memory_mib < server.image.min_memory_mib:
-        _refuse(f"{server.image.description} needs {server.image.min_memory_mib} MiB of memory.")
-
-
-def _refuse(sentence: str) -> None:
-    raise Refused("invalid_input", sentence, field="server_type")
+    image = server.image
+    if image is not None and plan.memory_mib < image.min_memory_mib:
+        return f"{image.description} needs {image.min_memory_mib} MiB of memory."
+    return ""
 
 
 def _need(server: Server, plan: ServerType, *, keep_disk: bool) -> Need:

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from hosts.models import HostStatus, Image, ImageStatus
+from hosts.models import HostStatus, Image
 from vpspanel.accounts.models import SSHKey
 from vpspanel.actions import services as actions
 from vpspanel.actions.models import Action
@@ -21,6 +21,7 @@ from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.services import record_event
 from vpspanel.sealing import seal, unseal
 from vpspanel.servers.access import get_action, get_server
+from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
 from vpspanel.servers.ordering import check_image_fits, check_name
 from vpspanel.servers.passwords import crypt_hash, new_password
@@ -34,6 +35,7 @@ _SAID = {
     Verb.RESET: "Reset requested",
     Verb.REBUILD: "Rebuild requested",
     Verb.CHANGE_TYPE: "Another plan requested",
+    Verb.CREATE_IMAGE: "Snapshot requested",
     Verb.ENABLE_RESCUE: "Rescue system requested",
     Verb.DISABLE_RESCUE: "Rescue system no longer wanted",
     Verb.RESET_PASSWORD: "New root password requested",
@@ -104,8 +106,7 @@ def rebuild(
     root password is made. If the rebuild fails, the old disk is back in use.
     """
     server = get_server(actor, server_id, Verb.REBUILD)
-    if image.owner is not None or image.status != ImageStatus.AVAILABLE:
-        raise Refused("invalid_input", f"{image.description} is not available yet.", field="image")
+    check_image_is_usable(image, server.project_id)
     check_image_fits(image, server.disk_gib, server.memory_mib)
     if any(key.project_id != server.project_id for key in ssh_keys or ()):
         raise Refused("invalid_input", "Unknown SSH key.", field="ssh_keys")

@@ -21,6 +21,7 @@ class Verb(enum.StrEnum):
     RESET = "reset"
     REBUILD = "rebuild"
     CHANGE_TYPE = "change_type"
+    CREATE_IMAGE = "create_image"
     ENABLE_RESCUE = "enable_rescue"
     DISABLE_RESCUE = "disable_rescue"
     RENAME = "rename"
@@ -169,6 +170,7 @@ RULES: Mapping[Verb, Rule] = {
     Verb.RESET: Rule(Role.OPERATOR, refused_power=_IS_OFF),
     Verb.REBUILD: Rule(Role.ADMIN, protected_by="protect_rebuild"),
     Verb.CHANGE_TYPE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
+    Verb.CREATE_IMAGE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
     Verb.ENABLE_RESCUE: Rule(
         Role.ADMIN,
         refused_if={
