@@ -68,7 +68,7 @@ def _known(pool: Any, name: str) -> Any | None:
         return None
 
 
-def _find(pool: Any, name: str) -> Any | None:
+def find(pool: Any, name: str) -> Any | None:
     """The volume, also if somebody else made its file since the pool was last looked at."""
     volume = _known(pool, name)
     if volume is None:
@@ -82,16 +82,16 @@ def delete(connection: Any, pool_name: str, name: str) -> bool:
     names.volume_name(name)
     pool = connection.storagePoolLookupByName(pool_name)
     if name.startswith(MARK):
-        marker = _find(pool, name)
+        marker = find(pool, name)
         volume = _known(pool, name.removeprefix(MARK)) if marker is not None else None
     else:
-        volume = _find(pool, name)
+        volume = find(pool, name)
         marker = _known(pool, MARK + name)
-    deleted = _delete_one(volume)
-    return _delete_one(marker) or deleted
+    deleted = delete_one(volume)
+    return delete_one(marker) or deleted
 
 
-def _delete_one(volume: Any | None) -> bool:
+def delete_one(volume: Any | None) -> bool:
     if volume is None:
         return False
     try:
@@ -113,14 +113,14 @@ def create_overlay(
     names.volume_name(name)
     names.volume_name(base)
     pool = connection.storagePoolLookupByName(pool_name)
-    base_volume = _find(pool, base)
+    base_volume = find(pool, base)
     if base_volume is None or _unfinished(pool, base):
         raise NotFound(f"No volume {base} in pool {pool_name}")
     described = parse(base_volume.XMLDesc(0))
     if described.find("backingStore/path") is not None:
         raise InvalidState(f"Volume {base} stands on another file itself: it is no base")
     path = base_volume.path()
-    existing = _find(pool, name)
+    existing = find(pool, name)
     if existing is not None:
         _same_overlay(existing, path, capacity_bytes)
         return
@@ -154,7 +154,7 @@ def write(connection: Any, pool_name: str, name: str, data: bytes, capacity_byte
     if len(data) > capacity_bytes:
         raise ValueError(f"{len(data)} bytes do not fit into {capacity_bytes}")
     pool = connection.storagePoolLookupByName(pool_name)
-    volume = _find(pool, name)
+    volume = find(pool, name)
     length = len(data)
     if volume is None:
         volume = pool.createXML(xml.raw_volume_xml(name, capacity_bytes), 0)
@@ -234,7 +234,7 @@ class Upload:
         if self.name.startswith(MARK):
             raise ValueError(f"{self.name!r} starts like an unfinished upload")
         pool = connection.storagePoolLookupByName(self.pool)
-        if _find(pool, self.name) is not None and not _unfinished(pool, self.name):
+        if find(pool, self.name) is not None and not _unfinished(pool, self.name):
             return
         delete(connection, self.pool, self.name)
         marker = pool.createXML(xml.raw_volume_xml(MARK + self.name, 0), 0)

@@ -7,6 +7,15 @@ export function address(path) {
   return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
 }
 
+// A fresh ticket, or the HTTP status and the sentence that say why there is none. Throws when the panel does not answer.
+export async function askTicket(form, kind) {
+  const fields = new FormData(form);
+  fields.set("kind", kind);
+  const answer = await fetch(form.action, { method: "POST", body: fields, redirect: "error" });
+  const body = await answer.json().catch(() => ({}));
+  return { http: answer.status, ticket: body.ticket, message: body.error?.message };
+}
+
 export class Link {
   #kind; #form; #path; #view; #take;
   #socket = null;
@@ -39,7 +48,7 @@ export class Link {
     this.#view.show("connecting", this.#failures ? "Connecting to the panel …" : "");
     let got;
     try {
-      got = await this.#getTicket();
+      got = await askTicket(this.#form, this.#kind);
     } catch {
       return this.#later("The panel does not answer. Trying again …");
     }
@@ -64,14 +73,6 @@ export class Link {
     this.#socket = null;
     before?.close(1000);
     if (before) this.lost();
-  }
-
-  async #getTicket() {
-    const fields = new FormData(this.#form);
-    fields.set("kind", this.#kind);
-    const answer = await fetch(this.#form.action, { method: "POST", body: fields, redirect: "error" });
-    const body = await answer.json().catch(() => ({}));
-    return { http: answer.status, ticket: body.ticket, message: body.error?.message };
   }
 
   #later(message) {

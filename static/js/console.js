@@ -5,7 +5,7 @@ const serverId = document.body.dataset.server;
 const serverName = document.body.dataset.name;
 const mayType = document.body.dataset.types === "yes";
 const SIGNED_OUT = 4401;
-const { Link, address } = await load("link");
+const { Link, address, askTicket } = await load("link");
 
 // --- what the page says ---------------------------------------------------------------------------------------------
 
@@ -164,6 +164,11 @@ document.addEventListener("keydown", (event) => {
 
 const focusShown = async () => (await consoles[shown])?.focus();
 const press = (id, action) => byId(id)?.addEventListener("click", action);
+let log;
+press("boot-log", async () => {
+  log ??= (await load("log")).start({ askTicket, address, serverId, serverName, form: byId("ticket") });
+  log.show();
+});
 press("help", () => byId("help-text").showModal());
 press("reconnect", async () => {
   const one = await consoles[shown];
@@ -183,7 +188,7 @@ press("fullscreen", async () => {
   navigator.keyboard?.lock?.().catch(() => {}); // Escape and Ctrl+W then reach the server, where the browser can do that
   focusShown();
 });
-for (const id of ["help-text", "link"]) byId(id).addEventListener("close", focusShown);
+for (const id of ["help-text", "link", "log"]) byId(id).addEventListener("close", focusShown);
 
 followStatus();
 select(location.hash === "#screen" ? "screen" : "serial");

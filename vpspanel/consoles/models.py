@@ -13,6 +13,7 @@ class Kind(models.TextChoices):
 
     SERIAL = "serial", "serial console"
     VNC = "vnc", "screen"
+    LOG = "log", "boot log"
 
 
 class Ticket(models.Model):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,6 +28,7 @@ class Room:
     def __init__(self) -> None:
         self.threads = DatabaseThreads("consoles", 2)
         self.writer = DatabaseThreads("console-events")
+        self.hosts = ThreadPoolExecutor(4, "console-hosts")  # calls that end by themselves
         self._consoles: dict[Place, dict[Console[Any], Owner]] = {}
         self._users: Counter[Hashable] = Counter()
         self._servers: Counter[Hashable] = Counter()

@@ -111,6 +111,17 @@ def record_opened(actor: Actor, server_id: int, *, kind: Kind, took_over: bool) 
     )
 
 
+def record_read(actor: Actor, server_id: int, *, kind: Kind) -> None:
+    """What the server wrote was read."""
+    record_event(
+        "console.read",
+        f"{actor.name} read the {kind.label}",
+        resource=("server", server_id),
+        actor=actor,
+        project_id=_project_of(server_id),
+    )
+
+
 def record_closed(actor: Actor, server_id: int, *, kind: Kind, seconds: int, reason: str) -> None:
     """The console was closed, so many seconds after it was first connected."""
     record_event(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import structlog
@@ -20,6 +20,7 @@ from vpspanel.consoles.services import (
     find_place,
     record_closed,
     record_opened,
+    record_read,
     redeem_ticket,
 )
 from vpspanel.consoles.viewer import Ended, Viewer
@@ -32,7 +33,18 @@ log = structlog.get_logger(__name__)
 
 
 async def serve(scope: Scope, receive: Receive, send: Send, kind: Kind, make: Maker) -> None:
-    """One websocket, from its handshake to its end; `make` gives the console once it may be."""
+    """One console, from its handshake to its end; `make` gives it once it may be."""
+    await enter(scope, receive, send, kind, lambda visit: visit.run(make))
+
+
+async def enter(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    kind: Kind,
+    stay: Callable[[Visit], Awaitable[None]],
+) -> None:
+    """One websocket, from its handshake to its end; `stay` is what happens between."""
     owner = owner_of(scope)
     if owner is None:
         await refuse(scope, receive, send)
@@ -41,7 +53,7 @@ async def serve(scope: Scope, receive: Receive, send: Send, kind: Kind, make: Ma
     await send({"type": "websocket.accept"})
     viewer = Viewer(receive, send)
     try:
-        await Visit(scope, owner, viewer, kind).run(make)
+        await stay(Visit(scope, owner, viewer, kind))
     except Ended as end:
         await viewer.close(end)
 
@@ -85,6 +97,13 @@ class Visit:
             finally:
                 await self._note_closed(end.reason)
 
+    async def once(self, answer: Callable[[Visit], Awaitable[Ended]]) -> None:
+        """Answer it and close it. Raises `Ended` if it may not be."""
+        with self.room.seat(self.owner.user_id, self.key):
+            await self._redeem((await self.viewer.hello()).ticket)
+            await self.viewer.close(await answer(self))
+            await asyncio.gather(*self._writing)
+
     async def _watched(self, console: Console[Any]) -> Ended:
         socket = Guarded(
             self.owner,
@@ -126,6 +145,10 @@ class Visit:
         if not self._connected_at or took_over:
             self._write(record_opened, took_over=took_over)
         self._connected_at = self._connected_at or time.monotonic()
+
+    def note_read(self) -> None:
+        """The boot log was read."""
+        self._write(record_read)
 
     async def _note_closed(self, reason: str) -> None:
         if self._connected_at:
