@@ -6,7 +6,7 @@ const encoder = new TextEncoder();
 const byId = (id) => document.getElementById(id);
 
 // Begins it; the answer is what the page may do with it.
-export function start({ Link, serverId, mayType, form, view, leave }) {
+export function start({ Link, search, copy, serverId, mayType, form, view, leave, say }) {
   const COLUMNS = 80; // what a guest on a serial line believes to have
   const FONT = { least: 9, usual: 14, most: 28, key: "console-font-size" };
   const THEME = {
@@ -31,6 +31,8 @@ export function start({ Link, serverId, mayType, form, view, leave }) {
     fontSize: savedSize(),
     lineHeight: 1.15, // at 1 some fonts lose their underscores
     scrollback: 5000,
+    allowProposedApi: true, // what marks the words that were found
+    overviewRuler: { width: 10 },
     theme: THEME,
     disableStdin: !mayType,
     linkHandler: { activate: (event, address) => askToOpen(address), allowNonHttpProtocols: false },
@@ -51,6 +53,7 @@ export function start({ Link, serverId, mayType, form, view, leave }) {
     const size = fit.proposeDimensions();
     if (!size || !Number.isFinite(size.rows)) return;
     terminal.resize(Math.max(size.cols, COLUMNS), Math.max(size.rows, 4));
+    byId("size").textContent = `${terminal.cols} × ${terminal.rows}`;
     byId("stty").textContent = `stty rows ${terminal.rows} cols ${terminal.cols}`;
   }
 
@@ -71,12 +74,24 @@ export function start({ Link, serverId, mayType, form, view, leave }) {
     }
     if (event.ctrlKey && event.shiftKey && event.code === "KeyC") {
       event.preventDefault(); // else the browser's own tools open
-      if (terminal.hasSelection()) navigator.clipboard?.writeText(terminal.getSelection());
+      copySelection();
+      return false;
+    }
+    if (event.ctrlKey && event.shiftKey && event.code === "KeyF") {
+      event.preventDefault();
+      finder.open();
       return false;
     }
     // The browser's own paste; xterm.js takes what it brings.
     return !(event.ctrlKey && event.shiftKey && event.code === "KeyV");
   });
+
+  async function copySelection() {
+    if (!terminal.hasSelection()) return view.remark("Select something first: drag over it with the mouse.");
+    const done = await copy(terminal.getSelection());
+    if (done) say("Copied.");
+    else view.remark("The browser did not take it into the clipboard.");
+  }
 
   function askToOpen(address) {
     let url;
@@ -123,12 +138,21 @@ export function start({ Link, serverId, mayType, form, view, leave }) {
     if (!byId("panel-serial").hidden) terminal.focus();
   }
 
+  const finder = search.start({ terminal, focus });
   const press = (id, action) => byId(id)?.addEventListener("click", action);
   press("smaller", () => changeFont(-1));
   press("larger", () => changeFont(1));
   press("link-open", () => byId("link").close());
   press("reader", (event) => { terminal.options.screenReaderMode = event.target.checked; });
   press("take", () => link.tell({ type: "take" }));
+  press("copy", async () => {
+    await copySelection();
+    focus();
+  });
+  press("stty-copy", async () => {
+    const done = await copy(byId("stty").textContent);
+    byId("stty-said").textContent = done ? "Copied. Paste it on the server." : "The browser did not take it into the clipboard.";
+  });
   press("paste", async () => {
     try {
       terminal.paste(await navigator.clipboard.readText());

@@ -16,6 +16,25 @@ const WORDS = {
 
 function say(sentence) { byId("said").textContent = sentence; }
 
+// Into the clipboard; whether the browser took it. Pages without TLS have only the old way.
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    const before = document.activeElement;
+    area.value = text;
+    area.className = "visually-hidden";
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    before?.focus();
+    return done;
+  }
+}
+
 // The state of one console: the word in its tab, and a notice over it. `offer` is the button that helps.
 class View {
   state = "";
@@ -52,7 +71,7 @@ class View {
 
 const common = { Link, serverId, serverName, mayType, form: byId("ticket"), leave: () => byId("help").focus(), say };
 const starts = {
-  serial: async () => (await load("serial")).start({ ...common, view: new View("Serial", "", ["take", "again", "sign-in"]) }),
+  serial: async () => (await load("serial")).start({ ...common, search: await load("search"), copy, view: new View("Serial", "", ["take", "again", "sign-in"]) }),
   screen: async () => (await load("screen")).start({
     ...common, keys: await load("keys"), novnc: document.body.dataset.novnc, view: new View("Screen", "screen-", ["again", "sign-in"]),
   }),

@@ -75,6 +75,13 @@ def test_red_is_red(page: Page, guest: Guest) -> None:
     assert green[0] < 120
 
 
+def test_colours_beyond_the_palette_are_shown(page: Page, guest: Guest) -> None:
+    """xterm.js writes them as style attributes, which the policy forbids."""
+    guest.write(b"\x1b[38;2;200;10;20mTRUE\x1b[0m PLAIN\r\n")
+    expect(page.locator(ROWS)).to_contain_text("PLAIN")
+    assert colour_of(page, "TRUE") == (200, 10, 20)
+
+
 def test_it_reaches_no_clipboard(page: Page, guest: Guest, context: BrowserContext) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.evaluate("navigator.clipboard.writeText('mine')")
