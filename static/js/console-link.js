@@ -22,6 +22,7 @@ export class Link {
   #failures = 0;
   #retry;
   #drawn = 0;
+  #again = false; // whether something was drawn already
 
   // `view.show(state, message, offer)` says how it is; `hear(message)` gets the panel's messages and
   // `take(bytes, done)` the guest's bytes: it calls `done` once they are drawn.
@@ -87,7 +88,7 @@ export class Link {
     this.#socket = mine;
     this.#drawn = 0;
     mine.binaryType = "arraybuffer";
-    mine.onopen = () => mine.send(JSON.stringify({ type: "hello", ticket, acks: true }));
+    mine.onopen = () => mine.send(JSON.stringify({ type: "hello", ticket, acks: true, again: this.#again }));
     mine.onmessage = ({ data }) => {
       if (this.#socket !== mine) return;
       if (typeof data !== "string") return this.#take(data, () => this.#acknowledge(mine, data.byteLength));
@@ -108,6 +109,7 @@ export class Link {
   #acknowledge(mine, bytes) {
     if (this.#socket !== mine) return;
     this.#drawn += bytes;
+    this.#again = true;
     if (this.#drawn < ACK_EVERY || mine.readyState !== WebSocket.OPEN) return;
     mine.send(JSON.stringify({ type: "ack", bytes: this.#drawn }));
     this.#drawn = 0;

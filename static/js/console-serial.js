@@ -108,20 +108,58 @@ export function start({ Link, search, copy, serverId, mayType, form, view, leave
 
   // --- the socket -----------------------------------------------------------------------------------------------------
 
-  const link = new Link({ kind: "serial", serverId, form, view, hear, take: (data, done) => terminal.write(new Uint8Array(data), done) });
+  const link = new Link({ kind: "serial", serverId, form, view, hear, take, lost: () => { broken = wasOpen; } });
+  const OPEN = ["connected", "watching", "taken"];
+  let wasOpen = false;
+  let broken = false;
+  let past = 0; // bytes still to come that were written before: what they ask is not answered
+  let muted = false;
+
+  function take(data, done) {
+    if (past > 0) {
+      muted = true;
+      past -= data.byteLength;
+    }
+    terminal.write(new Uint8Array(data), () => {
+      muted = past > 0;
+      done();
+    });
+  }
 
   function hear(message) {
     if (message.type === "notice") return view.remark(message.message);
+    if (message.type === "past") past = message.bytes;
     if (message.type !== "state") return;
-    terminal.options.disableStdin = !message.types;
-    const offer = message.types && ["busy", "taken"].includes(message.state) ? "take" : "";
-    byId("take").textContent = message.state === "taken" ? "Take it back" : "Take over";
-    view.show(message.state, message.message, offer);
-    if (message.state === "connected" && document.activeElement === document.body) focus();
+    const { state } = message;
+    resumed(OPEN.includes(state), ["busy", "connecting"].includes(state));
+    terminal.options.disableStdin = !(message.types && state === "connected");
+    byId("take").textContent = state === "taken" ? "Take it back" : "Take over";
+    view.show(state, message.message, offers(message));
+    showOthers(message.others ?? []);
+    byId("take-here").hidden = !(message.types && state === "watching");
+    if (state === "connected" && document.activeElement === document.body) focus();
+  }
+
+  // A line of ours between what the server wrote before and what it writes now.
+  function resumed(open, undecided) {
+    if (open && broken) terminal.write(`\r\n\x1b[0;2m— reconnected at ${new Date().toLocaleTimeString("en-GB")} —\x1b[0m\r\n`);
+    if (!undecided) broken = !open && wasOpen;
+    wasOpen ||= open;
+  }
+
+  function offers({ state, types, others }) {
+    if (!types || !["busy", "taken"].includes(state)) return "";
+    return others?.length ? ["take", "watch"] : ["take"];
+  }
+
+  function showOthers(others) {
+    const words = others.map(({ name, types }) => `${name} ${types ? "types" : "watches"}`).join(" · ");
+    if (words !== byId("serial-others-text").textContent) byId("serial-others-text").textContent = words;
+    byId("serial-others").hidden = !words;
   }
 
   function type(bytes) {
-    if (!link.open || view.state !== "connected") return;
+    if (muted || !link.open || view.state !== "connected") return;
     if (bytes.length > LONGEST_PASTE) {
       view.remark("That is too much to paste at once. Copy it as a file instead, for example with scp.");
       return;
@@ -144,7 +182,16 @@ export function start({ Link, search, copy, serverId, mayType, form, view, leave
   press("larger", () => changeFont(1));
   press("link-open", () => byId("link").close());
   press("reader", (event) => { terminal.options.screenReaderMode = event.target.checked; });
-  press("take", () => link.tell({ type: "take" }));
+  for (const id of ["take", "take-here"]) {
+    press(id, () => {
+      link.tell({ type: "take" });
+      focus();
+    });
+  }
+  press("watch", () => {
+    link.tell({ type: "watch" });
+    focus();
+  });
   press("copy", async () => {
     await copySelection();
     focus();

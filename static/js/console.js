@@ -11,8 +11,10 @@ const { Link, address, askTicket } = await load("link");
 
 const WORDS = {
   connecting: "Connecting", connected: "Connected", stopped: "Server is off", reconnecting: "Reconnecting", unreachable: "Host unreachable",
-  busy: "In use", taken: "Taken over", offline: "Disconnected", ended: "Closed",
+  busy: "In use", watching: "Watching", taken: "Taken over", offline: "Disconnected", ended: "Closed",
 };
+
+const QUIET = new Set(["connected", "watching"]); // nothing to say over the console
 
 function say(sentence) { byId("said").textContent = sentence; }
 
@@ -35,9 +37,10 @@ async function copy(text) {
   }
 }
 
-// The state of one console: the word in its tab, and a notice over it. `offer` is the button that helps.
+// The state of one console: the word in its tab, and a notice over it. `offer` is the button that helps, or several.
 class View {
   state = "";
+  #message = "";
   #timer;
 
   constructor(name, prefix, offers) {
@@ -54,16 +57,24 @@ class View {
     const pill = this.#part("connection");
     pill.dataset.state = state;
     pill.textContent = WORDS[state];
-    this.#part("notice-text").textContent = message;
-    this.#part("notice").hidden = state === "connected" || !message;
-    for (const id of this.offers) this.#part(id).hidden = id !== offer;
+    this.#message = QUIET.has(state) ? "" : message;
+    for (const id of this.offers) this.#part(id).hidden = ![offer].flat().includes(id);
+    if (!this.#timer || this.#message) this.#rest();
   }
 
+  // Said for some seconds in the place of the notice.
   remark(message) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#rest(), 5000);
     this.#part("notice-text").textContent = message;
     this.#part("notice").hidden = false;
+  }
+
+  #rest() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => { this.#part("notice").hidden = this.state === "connected"; }, 5000);
+    this.#timer = 0;
+    this.#part("notice-text").textContent = this.#message;
+    this.#part("notice").hidden = !this.#message;
   }
 }
 
@@ -71,7 +82,7 @@ class View {
 
 const common = { Link, serverId, serverName, mayType, form: byId("ticket"), leave: () => byId("help").focus(), say };
 const starts = {
-  serial: async () => (await load("serial")).start({ ...common, search: await load("search"), copy, view: new View("Serial", "", ["take", "again", "sign-in"]) }),
+  serial: async () => (await load("serial")).start({ ...common, search: await load("search"), copy, view: new View("Serial", "", ["take", "watch", "again", "sign-in"]) }),
   screen: async () => (await load("screen")).start({
     ...common, keys: await load("keys"), novnc: document.body.dataset.novnc, view: new View("Screen", "screen-", ["again", "sign-in"]),
   }),

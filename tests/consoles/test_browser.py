@@ -27,7 +27,7 @@ def test_two_people_see_who_has_the_console(page: Page, panel: Panel, world: Wor
     holder = Browser(panel, world.olga).console(world.server.pk)
     holder.until_state("connected")
     open_console(page, panel, world.alice, world.server.pk)
-    expect(page.locator("#notice")).to_contain_text("Somebody else has this console open.")
+    expect(page.locator("#notice")).to_contain_text("olga@example.com has this console open.")
     page.get_by_role("button", name="Take over").click()
     connected(page)
     holder.until_state("taken")

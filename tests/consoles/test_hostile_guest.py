@@ -12,6 +12,7 @@ from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 from tests.consoles.browsing import ROWS, connected, open_console
 from tests.consoles.conftest import World
 from tests.consoles.panel import Panel
+from tests.hosts.contract import wait_until
 
 pytestmark = [pytest.mark.browser]
 
@@ -102,6 +103,18 @@ def test_it_sets_no_title_and_no_colours(page: Page, guest: Guest) -> None:
     after = before.first.evaluate("element => getComputedStyle(element).backgroundColor")
     assert after == background
     assert not any(b"hacked" in data for data in guest.heard)
+
+
+def test_what_it_asked_before_the_viewer_came_is_not_answered(page: Page, guest: Guest) -> None:
+    """A terminal answers questions of now; what is only shown again asks nothing."""
+    past = b"PAST \x1b[6n\x1b[5n\x1b[c\r\n"
+    assert guest.line is not None
+    guest.line.send(json.dumps({"type": "past", "bytes": len(past)}))
+    guest.write(past)
+    expect(page.locator(ROWS)).to_contain_text("PAST")
+    shown_after(page, guest, b"\x1b[5n")
+    wait_until(lambda: guest.heard, 5, "the question of now is answered")
+    assert guest.heard == [b"\x1b[0n"]
 
 
 def test_its_questions_are_answered_without_a_loop(page: Page, guest: Guest) -> None:
