@@ -1,7 +1,8 @@
 // One console's socket: fetches a ticket, opens it, tells what it hears, and comes back when it was cut.
 const ACK_EVERY = 32 * 1024;
 const WAITS = [500, 1000, 2000, 4000, 8000];
-const FINAL = new Set([4400, 4403, 4429, 1009]);
+// Closed for good, and what helps then.
+const FINAL = new Map([[4400, "again"], [4401, "sign-in"], [4403, "again"], [4404, ""], [4429, "again"], [1009, "again"]]);
 
 export function address(path) {
   return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
@@ -100,7 +101,7 @@ export class Link {
       if (this.#socket !== mine) return;
       this.#socket = null;
       this.lost();
-      if (FINAL.has(code)) this.#view.show("ended", reason || "The console was closed.", "again");
+      if (FINAL.has(code)) this.#view.show("ended", reason || "The console was closed.", FINAL.get(code));
       else this.#later("The connection to the panel was lost. Reconnecting …");
     };
   }

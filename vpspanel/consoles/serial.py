@@ -12,7 +12,8 @@ frames are JSON: to the page `state` (`state`, `message`, `types`: whether the
 viewer may type, `others`: who else is here), `notice` (`message`) and `past`
 (`bytes`: so many of the next were written before); from the page `ack`
 (`bytes`), `take` (the keyboard) and `watch`.
-Close codes: 4400 nonsense, 4403 the right was lost, 4408 no ticket or no
+Close codes: 4400 nonsense, 4401 signed out, 4403 the right was lost, 4404 the
+server was deleted, 4408 no ticket or no
 reading in time, 4410 the ticket does not open this, 4429 too many consoles,
 1009 too big.
 """

@@ -24,6 +24,7 @@ from vpspanel.consoles.services import Place
 log = structlog.get_logger(__name__)
 
 CLOSE_WITHIN = 5.0
+ANOTHER_WINDOW = "you, in another window"
 TYPED_LIMIT = 256 * 1024  # bytes kept for a guest that does not read
 
 
@@ -107,7 +108,8 @@ class SerialLine(Reopening[SerialStream]):
             self.nudge()
         before, self.holder = self.holder, seat
         if before is not None and before is not seat:
-            before.watches, before.taken_by = True, seat.name
+            before.watches = True
+            before.taken_by = ANOTHER_WINDOW if before.owner == seat.owner else seat.name
             seat.took = True
         seat.watches, seat.taken_by = True, ""
         self._tell_all()

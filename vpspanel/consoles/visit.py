@@ -12,7 +12,7 @@ from django.db.models import ObjectDoesNotExist
 
 from vpspanel.consoles.console import Console
 from vpspanel.consoles.models import Kind
-from vpspanel.consoles.rights import may_watch
+from vpspanel.consoles.rights import MEMBERS
 from vpspanel.consoles.room import room
 from vpspanel.consoles.services import (
     How,
@@ -106,14 +106,14 @@ class Visit:
     async def _watched(self, console: Console) -> Ended:
         socket = Guarded(
             self.owner,
-            lost=lambda reason: console.end(4403, reason),
+            lost=lambda loss: console.end(loss.code, loss.reason),
             server_id=self.server_id,
             control=console.allow,
         )
         stop = tail().listen(_nudge_on(self.server_id, console))
         try:
             with (
-                guard_for(may_watch).watching(socket),
+                guard_for(MEMBERS).watching(socket),
                 self.room.present(self.key, console),
             ):
                 return await console.run()
