@@ -82,7 +82,9 @@ class View {
 
 const common = { Link, serverId, serverName, mayType, form: byId("ticket"), leave: () => byId("help").focus(), say };
 const starts = {
-  serial: async () => (await load("serial")).start({ ...common, search: await load("search"), copy, view: new View("Serial", "", ["take", "watch", "again", "sign-in"]) }),
+  serial: async () => (await load("serial")).start({
+    ...common, ...(await load("terminal")), search: await load("search"), copy, view: new View("Serial", "", ["take", "watch", "again", "sign-in"]),
+  }),
   screen: async () => (await load("screen")).start({
     ...common, keys: await load("keys"), novnc: document.body.dataset.novnc, view: new View("Screen", "screen-", ["again", "sign-in"]),
   }),
@@ -159,6 +161,17 @@ async function power(verb, name) {
   refresh();
 }
 
+// Whether the person says yes.
+async function confirmed(title, text, yes) {
+  byId("confirm-title").textContent = title;
+  byId("confirm-text").textContent = text;
+  byId("confirm-yes").textContent = yes;
+  byId("confirm").returnValue = "";
+  byId("confirm").showModal();
+  await new Promise((closed) => byId("confirm").addEventListener("close", closed, { once: true }));
+  return byId("confirm").returnValue === "yes";
+}
+
 byId("power")?.addEventListener("toggle", () => { if (byId("power").open) fill(byId("power-verbs")); });
 byId("power-verbs")?.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-verb]");
@@ -166,13 +179,8 @@ byId("power-verbs")?.addEventListener("click", async (event) => {
   byId("power").open = false;
   const { verb, ask } = button.dataset;
   if (!ask) return power(verb, button.textContent.trim());
-  byId("confirm-title").textContent = `${button.textContent.trim()} ${serverName}?`;
-  byId("confirm-text").textContent = ask;
-  byId("confirm-yes").textContent = button.textContent.trim();
-  byId("confirm").returnValue = "";
-  byId("confirm").showModal();
-  await new Promise((closed) => byId("confirm").addEventListener("close", closed, { once: true }));
-  if (byId("confirm").returnValue === "yes") power(verb, byId("confirm-yes").textContent);
+  const name = button.textContent.trim();
+  if (await confirmed(`${name} ${serverName}?`, ask, name)) power(verb, name);
 });
 
 // --- menus, dialogs, buttons ----------------------------------------------------------------------------------------
@@ -199,6 +207,11 @@ press("boot-log", async () => {
   log ??= (await load("log")).start({ askTicket, address, serverId, serverName, form: byId("ticket") });
   log.show();
 });
+let recordings;
+press("recordings-open", async () => {
+  recordings ??= (await load("player")).start({ ...(await load("terminal")), ask: confirmed, form: byId("ticket") });
+  recordings.show();
+});
 press("help", () => byId("help-text").showModal());
 press("reconnect", async () => {
   const one = await consoles[shown];
@@ -218,7 +231,7 @@ press("fullscreen", async () => {
   navigator.keyboard?.lock?.().catch(() => {}); // Escape and Ctrl+W then reach the server, where the browser can do that
   focusShown();
 });
-for (const id of ["help-text", "link", "log"]) byId(id).addEventListener("close", focusShown);
+for (const id of ["help-text", "link", "log", "recordings"]) byId(id).addEventListener("close", focusShown);
 
 followStatus();
 select(location.hash === "#screen" ? "screen" : "serial");

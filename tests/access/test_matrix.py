@@ -18,6 +18,10 @@ from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
 from vpspanel.accounts.models import SSHKey, User
 from vpspanel.actions.models import Action
+from vpspanel.consoles.models import Recording
+from vpspanel.consoles.recorder import Recorder
+from vpspanel.consoles.recordings import keep_recording
+from vpspanel.events.actor import Actor
 from vpspanel.servers.models import Server
 
 PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN = "public", "signed in", "reader", "operator", "admin"
@@ -46,6 +50,9 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "consoles:status": (READER, None),
     "consoles:ticket": (None, READER),
     "consoles:power": (OPERATOR, OPERATOR),
+    "consoles:recordings": (READER, None),
+    "consoles:recording": (READER, None),
+    "consoles:recording_delete": (None, OPERATOR),
     "keys:list": (SIGNED_IN, None),
     "keys:add": (SIGNED_IN, SIGNED_IN),
     "keys:delete": (OPERATOR, OPERATOR),
@@ -85,6 +92,9 @@ def world(db: None) -> World:
     )
     user = make_user("staff@example.com")
     User.objects.filter(pk=user.pk).update(is_staff=True)
+    server = Server.objects.get()
+    actor = Actor(world.alice.user, "page")
+    keep_recording(server.pk, Recorder(actor, (80, 24), by_staff=False).finish("It ended."))
     return world
 
 
@@ -103,6 +113,8 @@ def address(name: str) -> str:
     ids = {}
     if "server_id" in route:
         ids["server_id"] = Server.objects.get().pk
+    if "recording_id" in route:
+        ids["recording_id"] = Recording.objects.get().pk
     if "key_id" in route:
         ids["key_id"] = SSHKey.objects.get().pk
     return reverse(name, kwargs=ids)
@@ -114,6 +126,7 @@ def records() -> dict[str, Any]:
         "actions": list(Action.objects.values_list("pk", "state")),
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
+        "recordings": list(Recording.objects.values()),
     }
 
 
@@ -164,6 +177,8 @@ def _put_back(before: dict[str, Any]) -> None:
     Action.objects.exclude(pk__in=[pk for pk, _ in before["actions"]]).delete()
     for row in before["servers"]:
         Server.objects.filter(pk=row["id"]).update(**row)
+    if not Recording.objects.exists():
+        Recording.objects.bulk_create([Recording(**row) for row in before["recordings"]])
     if not SSHKey.objects.exists():
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
 

@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+import structlog
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import DatabaseError
+
 from vpspanel.consoles.console import Console
 from vpspanel.consoles.models import Kind
+from vpspanel.consoles.recordings import keep_recording, record_began
 from vpspanel.consoles.serial_line import SerialLine
 from vpspanel.consoles.services import Place, find_place
+from vpspanel.consoles.taping import Taping
 from vpspanel.consoles.viewer import Ended
 from vpspanel.events.threads import DatabaseThreads
+
+log = structlog.get_logger(__name__)
 
 PER_USER = 20  # open consoles and handshakes in this process
 PER_SERVER = 8  # of each kind
@@ -32,6 +40,7 @@ class Room:
         self.hosts = ThreadPoolExecutor(4, "console-hosts")  # calls that end by themselves
         self._consoles: dict[Key, list[Console]] = {}
         self._lines: WeakValueDictionary[int, SerialLine] = WeakValueDictionary()
+        self._notes: set[asyncio.Task[None]] = set()
         self._users: Counter[Hashable] = Counter()
         self._servers: Counter[Hashable] = Counter()
 
@@ -67,9 +76,25 @@ class Room:
         """The server's serial port, the same for everybody who holds on to it."""
         line = self._lines.get(server_id)
         if line is None:
-            line = SerialLine(partial(self.place, server_id))
+            taping = Taping(
+                lambda actor: self._note(record_began, actor, server_id),
+                lambda tape: self._note(keep_recording, server_id, tape),
+            )
+            line = SerialLine(partial(self.place, server_id), taping)
             self._lines[server_id] = line
         return line
+
+    def _note(self, record: Callable[..., object], *args: object) -> None:
+        """Write it down beside the bytes."""
+        task = asyncio.create_task(self._record(record, *args))
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def _record(self, record: Callable[..., object], *args: object) -> None:
+        try:
+            await self.writer.run(record, *args)
+        except (DatabaseError, ObjectDoesNotExist):
+            log.exception("console_not_recorded", record=record.__name__)
 
     async def place(self, server_id: int) -> Place | None:
         """Where the server is now."""

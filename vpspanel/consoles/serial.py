@@ -11,7 +11,8 @@ in the address, which ends up in logs. After that binary frames are bytes. Text
 frames are JSON: to the page `state` (`state`, `message`, `types`: whether the
 viewer may type, `others`: who else is here), `notice` (`message`) and `past`
 (`bytes`: so many of the next were written before); from the page `ack`
-(`bytes`), `take` (the keyboard) and `watch`.
+(`bytes`), `take` (the keyboard), `watch`, `record` (`on`), and `size`
+(`columns`, `rows`) of the window.
 Close codes: 4400 nonsense, 4401 signed out, 4403 the right was lost, 4404 the
 server was deleted, 4408 no ticket or no
 reading in time, 4410 the ticket does not open this, 4429 too many consoles,
@@ -37,7 +38,7 @@ def _make(visit: Visit, types: bool, hello: Hello) -> SerialConsole:
         visit.viewer,
         line=visit.room.line(visit.server_id),
         connected=visit.note_connected,
-        name=visit.name,
+        actor=visit.actor,
         owner=visit.owner,
         types=types,
         again=hello.again,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from vpspanel.consoles.console import Console
 from vpspanel.consoles.feed import Past
@@ -11,7 +11,14 @@ from vpspanel.consoles.reopening import State
 from vpspanel.consoles.serial_line import Seat, SerialLine
 from vpspanel.consoles.services import How
 from vpspanel.consoles.viewer import Viewer
+from vpspanel.events.actor import Actor
 from vpspanel.events.guard import Owner
+
+LARGEST = 1000  # columns or rows
+
+
+def _is_size(number: object) -> TypeGuard[int]:
+    return isinstance(number, int) and 0 < number <= LARGEST
 
 
 class SerialConsole(Console):
@@ -23,14 +30,14 @@ class SerialConsole(Console):
         *,
         line: SerialLine,
         connected: Callable[[How], None],
-        name: str,
+        actor: Actor,
         owner: Owner,
         types: bool,
         again: bool,
     ):
-        super().__init__(viewer, connected=connected, name=name, types=types)
+        super().__init__(viewer, connected=connected, name=actor.name, types=types)
         self._line = line
-        self._seat = Seat(name, owner, types, self._news.set, self.notice, seen=again)
+        self._seat = Seat(actor, owner, types, self._news.set, self.notice, seen=again)
         self._told_off = False
 
     def allow(self, types: bool) -> None:
@@ -61,6 +68,12 @@ class SerialConsole(Console):
             self._line.take(self._seat)
         elif message.get("type") == "watch":
             self._line.watch(self._seat)
+        elif message.get("type") == "record":
+            self._line.record(self._seat, message.get("on") is True)
+        elif message.get("type") == "size":
+            columns, rows = message.get("columns"), message.get("rows")
+            if _is_size(columns) and _is_size(rows):
+                self._line.resize(self._seat, columns, rows)
 
     async def _type(self, data: bytes) -> None:
         if self._line.state is not State.CONNECTED or not data:
@@ -100,7 +113,11 @@ class SerialConsole(Console):
             if seat is not self._seat and (seat.watches or seat is holder)
         ]
         by = self._seat.taken_by or (holder.name if holder is not None else "")
-        return {"message": state.sentence.format(by=by), "others": others}
+        return {
+            "message": state.sentence.format(by=by),
+            "others": others,
+            "recording": self._line.taping.by,
+        }
 
     async def _say(self) -> None:
         state, seat = self._shown(), self._seat

@@ -20,6 +20,8 @@ from hosts.virt.registry import driver_for
 from vpspanel.consoles.feed import Feed, History
 from vpspanel.consoles.reopening import Reopening, State, state_for
 from vpspanel.consoles.services import Place
+from vpspanel.consoles.taping import Taping
+from vpspanel.events.actor import Actor
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +35,7 @@ class Seat:
     """One viewer's place at the line. `changed` is called when something is different for him,
     `notice` with what he should be told besides."""
 
-    name: str
+    actor: Actor
     owner: Hashable  # the sign-in: tabs of one browser need no question
     types: bool
     changed: Callable[[], None]
@@ -43,12 +45,18 @@ class Seat:
     taken_by: str = ""  # who took the keyboard away
     took: bool = False  # he has just taken it from somebody
 
+    @property
+    def name(self) -> str:
+        """What others call him."""
+        return self.actor.name
+
 
 class SerialLine(Reopening[SerialStream]):
     """See above."""
 
-    def __init__(self, place: Callable[[], Awaitable[Place | None]]) -> None:
+    def __init__(self, place: Callable[[], Awaitable[Place | None]], taping: Taping) -> None:
         super().__init__()
+        self.taping = taping
         self.state: State | None = None
         self.holder: Seat | None = None
         self._place = place
@@ -88,6 +96,8 @@ class SerialLine(Reopening[SerialStream]):
             self._find_holder(f"{seat.name} left. You can type now.")
         self._drained.set()
         self._tell_all()
+        if not self._feeds:
+            self.taping.stop("Everybody had left.")
         if not self._feeds and self._task is not None:
             self._ending, self._task, self.state = self._task, None, None
             self._ending.cancel()
@@ -151,6 +161,23 @@ class SerialLine(Reopening[SerialStream]):
             seat.seen = sees
             seat.changed()
 
+    # --- recording -------------------------------------------------------------------
+
+    def record(self, seat: Seat, on: bool) -> None:
+        """Begin or end a recording, if he may type."""
+        if not seat.types:
+            return
+        if on:
+            self.taping.start(seat.actor)
+        else:
+            self.taping.stop(f"{seat.name} ended it.")
+        self._tell_all()
+
+    def resize(self, seat: Seat, columns: int, rows: int) -> None:
+        """The window of who types has this size."""
+        if self.holder is seat:
+            self.taping.resize((columns, rows))
+
     # --- typing ----------------------------------------------------------------------
 
     def type(self, data: bytes) -> bool:
@@ -199,6 +226,7 @@ class SerialLine(Reopening[SerialStream]):
     async def _show(self, stream: SerialStream) -> None:
         while data := await stream.read():
             self._history.add(data)
+            self.taping.output(data)
             for seat, feed in self._feeds.items():
                 if self._sees(seat):
                     feed.put(data)

@@ -114,7 +114,7 @@ def record_opened(actor: Actor, server_id: int, *, kind: Kind, how: How) -> None
         f"{actor.name} {how} the {kind.label}",
         resource=("server", server_id),
         actor=actor,
-        project_id=_project_of(server_id),
+        project_id=project_of(server_id),
         took_over=how is How.TOOK_OVER,
     )
 
@@ -126,7 +126,7 @@ def record_read(actor: Actor, server_id: int, *, kind: Kind) -> None:
         f"{actor.name} read the {kind.label}",
         resource=("server", server_id),
         actor=actor,
-        project_id=_project_of(server_id),
+        project_id=project_of(server_id),
     )
 
 
@@ -137,13 +137,14 @@ def record_closed(actor: Actor, server_id: int, *, kind: Kind, seconds: int, rea
         f"{actor.name} left the {kind.label}",
         resource=("server", server_id),
         actor=actor,
-        project_id=_project_of(server_id),
+        project_id=project_of(server_id),
         seconds=seconds,
         reason=reason,
     )
 
 
-def _project_of(server_id: int) -> int:
+def project_of(server_id: int) -> int:
+    """Whose it is."""
     return Server.objects.values_list("project_id", flat=True).get(pk=server_id)
 
 

@@ -65,7 +65,7 @@ class Visit:
 
     def __init__(self, scope: Scope, owner: Owner, viewer: Viewer, kind: Kind):
         client = scope.get("client")
-        self._actor = Actor(scope["user"], "page", client[0] if client else None)
+        self.actor = Actor(scope["user"], "page", client[0] if client else None)
         self.server_id: int = scope["url_route"]["kwargs"]["server_id"]
         self._kind = kind
         self.owner = owner
@@ -77,7 +77,7 @@ class Visit:
     @property
     def name(self) -> str:
         """Of the person who looks."""
-        return self._actor.name
+        return self.actor.name
 
     @property
     def key(self) -> tuple[int, Kind]:
@@ -168,9 +168,7 @@ class Visit:
         if before is not None:
             await before
         try:
-            await self.room.writer.run(
-                record, self._actor, self.server_id, kind=self._kind, **facts
-            )
+            await self.room.writer.run(record, self.actor, self.server_id, kind=self._kind, **facts)
         except (DatabaseError, ObjectDoesNotExist):
             log.exception("console_not_recorded", server=self.server_id, record=record.__name__)
 
