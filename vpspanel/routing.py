@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import path, re_path
 
+from vpspanel.consoles.log import boot_log
 from vpspanel.consoles.rights import may_hear
 from vpspanel.consoles.serial import serial_console
 from vpspanel.consoles.vnc import vnc_console
@@ -15,6 +16,7 @@ from vpspanel.events.origin import refuse
 websocket_urlpatterns: list[Any] = [
     path("ws/events/", LiveEvents(may_hear)),  # type: ignore[arg-type]
     path("ws/console/serial/<int:server_id>/", serial_console),  # type: ignore[arg-type]
+    path("ws/console/log/<int:server_id>/", boot_log),  # type: ignore[arg-type]
     path("ws/console/vnc/<int:server_id>/", vnc_console),  # type: ignore[arg-type]
     re_path("", refuse),  # type: ignore[arg-type]
 ]

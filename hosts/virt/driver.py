@@ -189,7 +189,7 @@ class Driver(Protocol):
 
     def undefine(self, uuid: UUID) -> bool:
         """True if it was defined. NVRAM, managed save, snapshot and checkpoint metadata go with
-        it, never a disk. Raises `InvalidState` while the guest runs.
+        it, and what its serial port wrote, never a disk. Raises `InvalidState` while it runs.
         """
 
     def start(self, uuid: UUID) -> None:
@@ -213,6 +213,20 @@ class Driver(Protocol):
 
     def set_password(self, uuid: UUID, user: str, password: str) -> None:
         """Set it through the guest agent. Raises `AgentUnavailable`."""
+
+    # --- what guests wrote to their serial ports ----------------------------
+    def serial_log(self, uuid: UUID, limit: int) -> bytes:
+        """The newest `limit` bytes of it, kept by the host also while nobody looks.
+
+        It outlives stops and starts and holds some hundred KiB; `undefine` takes it away.
+        It is whatever the guest wrote: control characters, anything. Raises `NotFound`.
+        """
+
+    def serial_logs(self) -> list[UUID]:
+        """The guests, known to the host or not, of which such a log is left."""
+
+    def delete_serial_log(self, uuid: UUID) -> bool:
+        """True if there was one. For the log of a guest that is gone."""
 
     # --- consoles and events ------------------------------------------------
     async def open_serial(self, uuid: UUID, *, force: bool = False) -> SerialStream:

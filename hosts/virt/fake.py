@@ -44,6 +44,7 @@ from hosts.virt.fake_guest import (
     set_power,
     store_password,
 )
+from hosts.virt.fake_logs import delete_log, log_of
 from hosts.virt.fake_outside import OutsideWorld
 from hosts.virt.fake_screen import FakeScreen, Sight, need_screen
 from hosts.virt.fake_store import domain_from_json, domain_to_json, emit, filter_to_json
@@ -186,11 +187,13 @@ class FakeDriver(CopyCalls, OutsideWorld):
         with self._transaction() as db:
             row = find(db, uuid)
             if row is None:
+                delete_log(db, str(uuid))
                 return False
             refuse_foreign(row)
             refuse_phantom(row)
             if row["power"] in ACTIVE:
                 raise InvalidState(f"Domain {row['name']} is {row['power']}")
+            delete_log(db, str(uuid))
             db.execute("DELETE FROM domain WHERE uuid = ?", (str(uuid),))
             emit(db, EventKind.UNDEFINED, str(uuid), "removed")
             return True
@@ -250,6 +253,24 @@ class FakeDriver(CopyCalls, OutsideWorld):
             if row["power"] != Power.RUNNING or not row["has_agent"]:
                 raise AgentUnavailable(f"The agent of {row['name']} does not answer")
             store_password(db, row, user, password)
+
+    # --- what guests wrote to their serial ports --------------------------------------
+
+    @host_call
+    def serial_log(self, uuid: UUID, limit: int) -> bytes:
+        with self._transaction() as db:
+            need_ours(db, uuid)
+            return log_of(db, str(uuid))[-limit:]
+
+    @host_call
+    def serial_logs(self) -> list[UUID]:
+        with self._transaction() as db:
+            return [UUID(row["uuid"]) for row in db.execute("SELECT uuid FROM serial_log")]
+
+    @host_call
+    def delete_serial_log(self, uuid: UUID) -> bool:
+        with self._transaction() as db:
+            return delete_log(db, str(uuid))
 
     # --- consoles and events ----------------------------------------------------------
 

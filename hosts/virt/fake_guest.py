@@ -15,6 +15,7 @@ import time
 from uuid import UUID
 
 from hosts.virt.errors import ForeignObject, HostDegraded, NotFound
+from hosts.virt.fake_logs import log_boot
 from hosts.virt.fake_store import domain_from_json, emit
 from hosts.virt.spec import DomainSeen, DomainSpec, DomainStats, EventKind, Power
 
@@ -73,6 +74,7 @@ def power_on(db: sqlite3.Connection, row: sqlite3.Row, detail: str = "booted") -
         " boots = boots + 1, due_at = NULL, due = '', holder = '' WHERE uuid = ?",
         (Power.RUNNING.value, now, now, row["uuid"]),
     )
+    log_boot(db, row["uuid"])
     emit(db, EventKind.STARTED, row["uuid"], detail)
 
 
@@ -103,6 +105,7 @@ def restart(db: sqlite3.Connection, uuid: str, detail: str, at: float | None = N
         " WHERE uuid = ?",
         (time.time() if at is None else at, uuid),
     )
+    log_boot(db, uuid)
     emit(db, EventKind.REBOOTED, uuid, detail, at)
 
 

@@ -17,7 +17,17 @@ from uuid import UUID
 
 import structlog
 
-from hosts.virt import console, copies, domains, hostinfo, names, nwfilter, storage, vnc
+from hosts.virt import (
+    console,
+    copies,
+    domains,
+    hostinfo,
+    names,
+    nwfilter,
+    seriallog,
+    storage,
+    vnc,
+)
 from hosts.virt.connection import HostLink, Limits, Purpose, Task
 from hosts.virt.driver import Progress, SerialStream
 from hosts.virt.errors import CallTimeout, NotFound, Unsupported, VirtError
@@ -267,10 +277,19 @@ class LibvirtDriver:
         return self._ask(domains.stats)
 
     def define(self, spec: DomainSpec) -> DomainSeen:
-        return self._do(lambda c: domains.define(c, spec, self._phantoms), guest=spec.uuid)
+        def work(connection: Any) -> DomainSeen:
+            seriallog.ensure_directory(connection)
+            return domains.define(connection, spec, self._phantoms)
+
+        return self._do(work, timeout=SLOW, guest=spec.uuid)
 
     def undefine(self, uuid: UUID) -> bool:
-        return self._do(lambda c: domains.undefine(c, uuid), guest=uuid)
+        def work(connection: Any) -> bool:
+            gone = domains.undefine(connection, uuid)
+            seriallog.delete(connection, uuid)  # also if a former call got no further
+            return gone
+
+        return self._do(work, guest=uuid)
 
     def start(self, uuid: UUID) -> None:
         self._do(lambda c: domains.start(c, uuid, self._phantoms), timeout=SLOW, guest=uuid)
@@ -296,6 +315,17 @@ class LibvirtDriver:
         self._do(
             lambda c: domains.set_password(c, uuid, user, password, self._phantoms), guest=uuid
         )
+
+    # --- what guests wrote to their serial ports ----------------------------
+
+    def serial_log(self, uuid: UUID, limit: int) -> bytes:
+        return self._ask(lambda c: seriallog.read(c, uuid, limit), timeout=CHANGE)
+
+    def serial_logs(self) -> list[UUID]:
+        return self._ask(seriallog.every, timeout=CHANGE)
+
+    def delete_serial_log(self, uuid: UUID) -> bool:
+        return self._do(lambda c: seriallog.delete(c, uuid))
 
     # --- consoles and events ------------------------------------------------
 

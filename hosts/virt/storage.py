@@ -88,11 +88,11 @@ def delete(connection: Any, pool_name: str, name: str) -> bool:
     else:
         volume = find_volume(pool, name)
         marker = _known(pool, MARK + name)
-    deleted = _delete_one(volume)
-    return _delete_one(marker) or deleted
+    deleted = delete_one(volume)
+    return delete_one(marker) or deleted
 
 
-def _delete_one(volume: Any | None) -> bool:
+def delete_one(volume: Any | None) -> bool:
     if volume is None:
         return False
     try:

@@ -1,10 +1,20 @@
 // One console's socket: fetches a ticket, opens it, tells what it hears, and comes back when it was cut.
 const ACK_EVERY = 32 * 1024;
 const WAITS = [500, 1000, 2000, 4000, 8000];
-const FINAL = new Set([4400, 4403, 4429, 1009]);
+// Closed for good, and what helps then.
+const FINAL = new Map([[4400, "again"], [4401, "sign-in"], [4403, "again"], [4404, ""], [4429, "again"], [1009, "again"]]);
 
 export function address(path) {
   return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}${path}`;
+}
+
+// A fresh ticket, or the HTTP status and the sentence that say why there is none. Throws when the panel does not answer.
+export async function askTicket(form, kind) {
+  const fields = new FormData(form);
+  fields.set("kind", kind);
+  const answer = await fetch(form.action, { method: "POST", body: fields, redirect: "error" });
+  const body = await answer.json().catch(() => ({}));
+  return { http: answer.status, ticket: body.ticket, message: body.error?.message };
 }
 
 export class Link {
@@ -13,6 +23,7 @@ export class Link {
   #failures = 0;
   #retry;
   #drawn = 0;
+  #again = false; // whether something was drawn already
 
   // `view.show(state, message, offer)` says how it is; `hear(message)` gets the panel's messages and
   // `take(bytes, done)` the guest's bytes: it calls `done` once they are drawn.
@@ -39,7 +50,7 @@ export class Link {
     this.#view.show("connecting", this.#failures ? "Connecting to the panel …" : "");
     let got;
     try {
-      got = await this.#getTicket();
+      got = await askTicket(this.#form, this.#kind);
     } catch {
       return this.#later("The panel does not answer. Trying again …");
     }
@@ -66,14 +77,6 @@ export class Link {
     if (before) this.lost();
   }
 
-  async #getTicket() {
-    const fields = new FormData(this.#form);
-    fields.set("kind", this.#kind);
-    const answer = await fetch(this.#form.action, { method: "POST", body: fields, redirect: "error" });
-    const body = await answer.json().catch(() => ({}));
-    return { http: answer.status, ticket: body.ticket, message: body.error?.message };
-  }
-
   #later(message) {
     this.#view.show("offline", message, "again");
     this.#retry = setTimeout(() => this.connect(), WAITS[Math.min(this.#failures, WAITS.length - 1)]);
@@ -86,7 +89,7 @@ export class Link {
     this.#socket = mine;
     this.#drawn = 0;
     mine.binaryType = "arraybuffer";
-    mine.onopen = () => mine.send(JSON.stringify({ type: "hello", ticket, acks: true }));
+    mine.onopen = () => mine.send(JSON.stringify({ type: "hello", ticket, acks: true, again: this.#again }));
     mine.onmessage = ({ data }) => {
       if (this.#socket !== mine) return;
       if (typeof data !== "string") return this.#take(data, () => this.#acknowledge(mine, data.byteLength));
@@ -98,7 +101,7 @@ export class Link {
       if (this.#socket !== mine) return;
       this.#socket = null;
       this.lost();
-      if (FINAL.has(code)) this.#view.show("ended", reason || "The console was closed.", "again");
+      if (FINAL.has(code)) this.#view.show("ended", reason || "The console was closed.", FINAL.get(code));
       else this.#later("The connection to the panel was lost. Reconnecting …");
     };
   }
@@ -107,6 +110,7 @@ export class Link {
   #acknowledge(mine, bytes) {
     if (this.#socket !== mine) return;
     this.#drawn += bytes;
+    this.#again = true;
     if (this.#drawn < ACK_EVERY || mine.readyState !== WebSocket.OPEN) return;
     mine.send(JSON.stringify({ type: "ack", bytes: this.#drawn }));
     this.#drawn = 0;

@@ -19,6 +19,10 @@ from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
 from vpspanel.accounts.models import SSHKey, User
 from vpspanel.actions.models import Action
+from vpspanel.consoles.models import Recording
+from vpspanel.consoles.recorder import Recorder
+from vpspanel.consoles.recordings import keep_recording
+from vpspanel.events.actor import Actor
 from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import Server
 
@@ -56,6 +60,9 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "consoles:status": (READER, None),
     "consoles:ticket": (None, READER),
     "consoles:power": (OPERATOR, OPERATOR),
+    "consoles:recordings": (READER, None),
+    "consoles:recording": (READER, None),
+    "consoles:recording_delete": (None, OPERATOR),
     "keys:list": (SIGNED_IN, None),
     "keys:add": (SIGNED_IN, SIGNED_IN),
     "keys:delete": (OPERATOR, OPERATOR),
@@ -103,6 +110,9 @@ def world(db: None) -> World:
     )
     user = make_user("staff@example.com")
     User.objects.filter(pk=user.pk).update(is_staff=True)
+    server = Server.objects.get()
+    actor = Actor(world.alice.user, "page")
+    keep_recording(server.pk, Recorder(actor, (80, 24), by_staff=False).finish("It ended."))
     return world
 
 
@@ -123,6 +133,8 @@ def address(name: str) -> str:
         ids["server_id"] = Server.objects.get().pk
     if "image_id" in route:
         ids["image_id"] = Image.objects.get(owner__isnull=False).pk
+    if "recording_id" in route:
+        ids["recording_id"] = Recording.objects.get().pk
     if "key_id" in route:
         ids["key_id"] = SSHKey.objects.get().pk
     return reverse(name, kwargs=ids)
@@ -135,6 +147,7 @@ def records() -> dict[str, Any]:
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
         "images": list(Image.objects.values()),
+        "recordings": list(Recording.objects.values()),
     }
 
 
@@ -190,6 +203,8 @@ def _put_back(before: dict[str, Any]) -> None:
     Image.objects.exclude(pk__in=[row["id"] for row in before["images"]]).delete()
     for row in before["images"]:
         Image.objects.filter(pk=row["id"]).update(**row)
+    if not Recording.objects.exists():
+        Recording.objects.bulk_create([Recording(**row) for row in before["recordings"]])
     if not SSHKey.objects.exists():
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
 

@@ -33,6 +33,7 @@ GAPS: dict[str, str] = {
     "delete_filter": "it has no network filters",
     "filters": "it has no network filters",
     "set_password": "virDomainAgentSetResponseTimeout is not implemented",
+    "serial_log": "virStorageVolDownload is not implemented, and nothing is written",
     "open_serial": "virDomainOpenConsole is not implemented",
     "open_vnc": "virDomainOpenGraphicsFD is not implemented",
 }
@@ -200,6 +201,10 @@ class ContractHost:
 
     def add_foreign_domain(self, *, running: bool = False) -> UUID:
         """A domain that somebody else made."""
+        raise NotImplementedError
+
+    def undefine_behind_its_back(self, uuid: UUID) -> None:
+        """Somebody else takes the definition of a guest away that is off."""
         raise NotImplementedError
 
     def add_foreign_volume(self, name: str, size: int) -> None:

@@ -55,6 +55,7 @@ async def _call_gap(host: ContractHost, call: str) -> None:
         "ensure_filter": lambda: driver.ensure_filter(FILTER),
         "delete_filter": lambda: driver.delete_filter("vps-none"),
         "filters": driver.filters,
+        "serial_log": lambda: driver.serial_log(uuid, 10),
         "set_password": lambda: driver.set_password(uuid, "root", "secret"),
     }
     calls[call]()
