@@ -51,6 +51,8 @@ VPSPANEL_DRIVER = env.str("VPSPANEL_DRIVER", "libvirt")
 if VPSPANEL_DRIVER not in {"libvirt", "fake"}:
     raise ImproperlyConfigured("VPSPANEL_DRIVER must be libvirt or fake.")
 SITE_NAME = env.str("SITE_NAME", "vpspanel")
+# The path under which a proxy shows the panel, such as `/panel`; at the root of the site: None.
+FORCE_SCRIPT_NAME = "/" + env.str("SITE_PATH", "").strip("/") if env.str("SITE_PATH", "") else None
 CURRENCY = env.str("CURRENCY", "EUR")  # ISO 4217; what prices are in
 IMAGE_DIR = Path(env.str("VPSPANEL_IMAGES", str(VAR_DIR / "images")))
 # How long a guest has to read its first-boot data before the secrets are taken out of it.
@@ -65,6 +67,16 @@ LOCAL_HOST_URI = env.str(
     "VPSPANEL_HOST", "qemu:///system" if VPSPANEL_DRIVER == "libvirt" else _simulated
 )
 LOCAL_POOL_PATH = env.str("VPSPANEL_POOL", "/var/lib/libvirt/images/vpspanel")
+
+# --- consoles -----------------------------------------------------------------
+# Where browsers find the sockets of consoles; "" stands for `ws/console/` of this site.
+CONSOLE_URL = env.str("CONSOLE_URL", "")
+# Where `manage.py consoleproxy` is, such as `/ws/vnc/`; "": screens come like serial consoles.
+CONSOLE_PROXY_URL = env.str("CONSOLE_PROXY_URL", "")
+CONSOLE_PROXY_VIEWERS = env.int("CONSOLE_PROXY_VIEWERS", 500)  # processes at the same time
+CONSOLES_PER_USER = env.int("CONSOLES_PER_USER", 20)  # in each process
+CONSOLES_PER_SERVER = env.int("CONSOLES_PER_SERVER", 8)  # of each kind, in each process
+CONSOLE_IDLE_SECONDS = env.int("CONSOLE_IDLE_SECONDS", 0)  # 0: an idle console stays open
 
 # --- parts --------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -177,7 +189,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = "/"
+LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
@@ -211,7 +223,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
-STATIC_URL = "/static/"
+STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Production serves hashed and compressed copies out of STATIC_ROOT; elsewhere
@@ -238,7 +250,7 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
         "style-src": [SELF, NONCE],
         "img-src": [SELF, "data:"],  # Tabler's CSS carries small drawings in it
         "font-src": [SELF],
-        "connect-src": [SELF],
+        "connect-src": [SELF, *environment.origins_of(CONSOLE_URL, CONSOLE_PROXY_URL)],
         "form-action": [SELF],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],

@@ -134,7 +134,7 @@ function refresh() {
 }
 
 function followStatus() {
-  const pokes = new WebSocket(address(`/ws/events/?watch=${serverId}`));
+  const pokes = new WebSocket(address(`${document.body.dataset.site}ws/events/?watch=${serverId}`));
   let poll;
   pokes.onmessage = refresh;
   pokes.onclose = ({ code }) => {

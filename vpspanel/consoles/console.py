@@ -7,10 +7,11 @@ serial_console.py and screen.py. No ORM on the way of the bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
+from django.conf import settings
 
 from vpspanel.consoles.reopening import State
 from vpspanel.consoles.services import How
@@ -79,8 +80,7 @@ class Console:
 
     async def run(self) -> Ended:
         """Serve until one side ends it; says why."""
-        parts = (self._listen(), self._serve(), self._tell_news())
-        tasks = [asyncio.create_task(part) for part in parts]
+        tasks = [asyncio.create_task(part) for part in self._parts()]
         waited: list[asyncio.Future[Any]] = [self._end, *tasks]
         try:
             done, _ = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -89,6 +89,13 @@ class Console:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _parts(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on side by side; it ends with the first that ends."""
+        parts = [self._listen(), self._serve(), self._tell_news()]
+        if settings.CONSOLE_IDLE_SECONDS:
+            parts.append(self._viewer.until_idle(settings.CONSOLE_IDLE_SECONDS))
+        return parts
 
     async def _listen(self) -> None:
         while True:

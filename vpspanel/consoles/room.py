@@ -11,6 +11,7 @@ from functools import partial
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import structlog
+from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import DatabaseError
 
@@ -24,9 +25,6 @@ from vpspanel.consoles.viewer import Ended
 from vpspanel.events.threads import DatabaseThreads
 
 log = structlog.get_logger(__name__)
-
-PER_USER = 20  # open consoles and handshakes in this process
-PER_SERVER = 8  # of each kind
 
 Key = tuple[int, Kind]  # server, kind
 
@@ -46,10 +44,11 @@ class Room:
 
     @contextlib.contextmanager
     def seat(self, user_id: int, key: Key) -> Iterator[None]:
-        """A place for one more. Raises `Ended` when there is none."""
-        if self._users[user_id] >= PER_USER:
-            raise Ended(4429, f"You have {PER_USER} consoles open. Close one first.")
-        if self._servers[key] >= PER_SERVER:
+        """A place for one more, from its handshake on. Raises `Ended` when there is none."""
+        if self._users[user_id] >= settings.CONSOLES_PER_USER:
+            most = settings.CONSOLES_PER_USER
+            raise Ended(4429, f"You have {most} consoles open. Close one first.")
+        if self._servers[key] >= settings.CONSOLES_PER_SERVER:
             raise Ended(4429, "Too many people have this console open.")
         self._users[user_id] += 1
         self._servers[key] += 1

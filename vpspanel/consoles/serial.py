@@ -14,9 +14,8 @@ viewer may type, `others`: who else is here), `notice` (`message`) and `past`
 (`bytes`), `take` (the keyboard), `watch`, `record` (`on`), and `size`
 (`columns`, `rows`) of the window.
 Close codes: 4400 nonsense, 4401 signed out, 4403 the right was lost, 4404 the
-server was deleted, 4408 no ticket or no
-reading in time, 4410 the ticket does not open this, 4429 too many consoles,
-1009 too big.
+server was deleted, 4408 no ticket or no reading in time, 4410 the ticket does
+not open this, 4411 idle for too long, 4429 too many consoles, 1009 too big.
 """
 
 from __future__ import annotations

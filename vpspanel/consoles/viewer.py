@@ -35,6 +35,7 @@ class Ended(Exception):
 
 
 LEFT = Ended(1000, "left")
+IDLE = Ended(4411, "Nothing was typed and nothing shown for a long time.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class Viewer:
         self._acks = False
         self._behind = 0
         self._room = asyncio.Event()
+        self._used = time.monotonic()
 
     async def hello(self) -> Hello:
         """The first message, which must come soon and be `{"type": "hello", "ticket": …}`."""
@@ -100,6 +102,7 @@ class Viewer:
             if wait:
                 await asyncio.sleep(wait)
             if data is not None:
+                self._used = time.monotonic()
                 return data
             control = _parse(text)
             if control.get("type") != "ack":
@@ -117,6 +120,15 @@ class Viewer:
         except TimeoutError:
             raise Ended(4408, "This page did not take the output for a minute.") from None
         self._behind += len(data)
+        self._used = time.monotonic()
+
+    async def until_idle(self, seconds: float) -> None:
+        """Wait until for so long nothing was typed and nothing shown, then raise `IDLE`."""
+        left = seconds
+        while left > 0:
+            await asyncio.sleep(left)
+            left = self._used + seconds - time.monotonic()
+        raise IDLE
 
     async def tell(self, kind: str, **fields: object) -> None:
         """A JSON message beside the bytes."""
