@@ -17,9 +17,9 @@ from django.utils import timezone
 
 from hosts.models import HostStatus
 from hosts.monitor_hold import Hold
-from hosts.monitor_status import StatusChange, record_seen, record_status
+from hosts.monitor_status import StatusChange, record_seen, record_status, refuse_other_machine
 from hosts.virt.driver import Driver
-from hosts.virt.errors import CallTimeout, HostUnreachable, VirtError
+from hosts.virt.errors import CallTimeout, HostUnreachable, VirtError, WrongHost
 from hosts.virt.registry import driver_for
 from hosts.virt.spec import DomainEvent, DomainSeen, EventKind, Power
 
@@ -170,6 +170,8 @@ class HostWatch:
         try:
             driver = self._driver()
             driver.domain(NOBODY)
+            if self._gap:  # the connection is new: somebody else may be at its end
+                refuse_other_machine(self._host_id, driver)
         except (VirtError, ValueError) as error:
             self._no_answer(error)
         else:
@@ -245,16 +247,16 @@ class HostWatch:
             self._set_status(HostStatus.DEGRADED, f"It answers with an error: {error}")
             return
         self._gap = True
-        self._set_status(HostStatus.UNREACHABLE, str(error))
+        self._set_status(HostStatus.UNREACHABLE, str(error), alarm=isinstance(error, WrongHost))
 
-    def _set_status(self, status: HostStatus, reason: str) -> None:
+    def _set_status(self, status: HostStatus, reason: str, *, alarm: bool = False) -> None:
         first = self._status is None
         if not first and (status, reason) == (self._status, self._reason):
             return
-        change = StatusChange(status, reason, timezone.now(), self._status)
+        change = StatusChange(status, reason, timezone.now(), self._status, alarm)
         with transaction.atomic():  # what follows from the change is seen together with it
             changed = record_status(self._host_id, change)
-            if changed or first:
+            if changed or first or alarm:
                 self._sink.on_status(self._host_id, change, changed=changed)
         self._status, self._reason = status, reason
         self._log.info("host_status", status=status.value, reason=reason)

@@ -14,7 +14,7 @@ from django.db import connection
 from tests import levels, settings
 
 # Without libvirt's module the level is reported as not run, and the rest runs.
-pytest_plugins = ["tests.kvm"] if importlib.util.find_spec("libvirt") else []
+pytest_plugins = ["tests.kvm", "tests.lab"] if importlib.util.find_spec("libvirt") else []
 
 TALLY = levels.Tally()
 

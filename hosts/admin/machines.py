@@ -50,9 +50,10 @@ class HostForm(ModelForm):
 
 @admin.register(Host)
 class HostAdmin(CarefulAdmin):
-    """KVM machines. New ones come by `manage.py host_enroll`, which asks the machine itself."""
+    """KVM machines. New ones come by an enrolment, which asks the machine itself."""
 
     form = HostForm
+    change_list_template = "admin/hosts/host/change_list.html"
     list_display = (
         "name",
         "location",

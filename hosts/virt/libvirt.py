@@ -16,7 +16,7 @@ from uuid import UUID
 
 import structlog
 
-from hosts.virt import console, domains, hostinfo, names, nwfilter, storage, vnc
+from hosts.virt import console, domains, hostinfo, names, nwfilter, ssh, storage, vnc
 from hosts.virt.connection import HostLink, Limits, Purpose, Task
 from hosts.virt.driver import Progress, SerialStream
 from hosts.virt.errors import CallTimeout, NotFound, Unsupported, VirtError
@@ -54,7 +54,7 @@ class LibvirtDriver:
         self.uri = uri
         self._link = HostLink(uri, limits)
         self._phantoms = domains.Phantoms()
-        self._tunnel = Tunnel(uri) if vnc.is_ssh(uri) else None
+        self._tunnel = Tunnel(uri) if ssh.is_ssh(uri) else None
         self._watchers: list[Watcher] = []
         self._uploads: set[tuple[str, str]] = set()
         self._lock = threading.Lock()

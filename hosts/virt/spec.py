@@ -171,6 +171,9 @@ class HostSeen:
     virt_reason: str  # one sentence: why KVM, or why not
     pools: tuple[PoolSeen, ...]
     networks: tuple[str, ...]
+    numa_cells: int = 1
+    filters: bool = True  # network filters are supported
+    bridges: tuple[str, ...] | None = None  # bridges of the machine; None: it cannot tell
 
 
 @dataclass(frozen=True, slots=True)
