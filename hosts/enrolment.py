@@ -17,7 +17,7 @@ from django.utils import timezone
 from hosts.enrol import Share, enroll_host
 from hosts.errors import EnrolError
 from hosts.keys import confirm_key, needs_confirmation
-from hosts.models import Enrolment, EnrolmentState
+from hosts.models_fleet import Enrolment, EnrolmentState
 from hosts.probing import Outcome, Plan, Step, look_over
 from hosts.virt.errors import VirtError
 from hosts.virt.spec import NetworkSpec

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from hosts.models import KnownHostKey
+from hosts.models_fleet import KnownHostKey
 from hosts.virt import ssh
 from hosts.virt.ssh import HostKey
 

@@ -11,7 +11,8 @@ from datetime import timedelta
 
 from django.db import models
 from django.db.models import F, Q
-from django.utils import timezone
+
+from hosts import models_fleet  # noqa: F401 - Django finds all models of the app here
 
 GIB = 1024**3
 
@@ -73,6 +74,24 @@ class Host(models.Model):
     network = models.CharField(max_length=64, blank=True, help_text="libvirt network for guests")
     bridge = models.CharField(max_length=15, blank=True, help_text="or a bridge of the host")
 
+    cpu_overcommit = models.FloatField(
+        "vCPUs per CPU", default=4.0, help_text="How often a CPU is sold"
+    )
+    memory_overcommit = models.FloatField(
+        default=1.0, help_text="How often memory is sold; more than 1 needs swap or sharing"
+    )
+    memory_reserve_mib = models.PositiveBigIntegerField(
+        "memory reserve (MiB)",
+        null=True,
+        blank=True,
+        help_text="Kept for the machine itself; empty: a tenth",
+    )
+    tags = models.CharField(
+        max_length=200, blank=True, help_text="Words that plans can ask for: nvme dedicated"
+    )
+    tagged_only = models.BooleanField(
+        default=False, help_text="Only for plans that ask for one of its tags"
+    )
     vcpus_limit = models.PositiveIntegerField(default=0, help_text="vCPUs that may be sold")
     vcpus_used = models.PositiveIntegerField(default=0, editable=False)
     memory_limit_mib = models.PositiveBigIntegerField(default=0, help_text="MiB that may be sold")
@@ -89,89 +108,6 @@ class Host(models.Model):
         return self.name
 
 
-class KnownHostKey(models.Model):
-    """The SSH host key of a machine, after staff compared its fingerprint: no other one counts."""
-
-    place = models.CharField(
-        max_length=255, unique=True, help_text="As known_hosts names it: 10.0.0.7, [10.0.0.7]:2222"
-    )
-    public_key = models.CharField(max_length=1000)
-    fingerprint = models.CharField(max_length=100)
-    confirmed_by = models.CharField(max_length=200)
-    confirmed_at = models.DateTimeField(default=timezone.now)
-
-    class Meta:
-        ordering = ("place",)
-        verbose_name = "SSH host key"
-
-    def __str__(self) -> str:
-        return f"{self.place} {self.fingerprint}"
-
-
-class EnrolmentState(models.TextChoices):
-    """How far a machine is on its way to being a host."""
-
-    LOOKING = "looking", "being looked over"
-    CONFIRM = "confirm", "host key to be confirmed"
-    FOUND = "found", "looked over"
-    ENROLLING = "enrolling", "being enrolled"
-    ENROLLED = "enrolled", "enrolled"
-
-
-class Enrolment(models.Model):
-    """What staff want to become a host, and what was found there: the monitor asks machines."""
-
-    name = models.SlugField(max_length=63, help_text="What staff call it")
-    location = models.ForeignKey(Location, models.PROTECT, related_name="+")
-    uri = models.CharField(
-        "URI",
-        max_length=500,
-        help_text="qemu+ssh://root@host/system, qemu+tls://host/system, or qemu:///system",
-    )
-    bridge = models.CharField(
-        max_length=15, blank=True, help_text="A bridge of the machine for its guests …"
-    )
-    network = models.CharField(
-        max_length=64, blank=True, help_text="… or a libvirt network, made there if missing"
-    )
-    network_bridge = models.CharField(
-        max_length=15, default="vpspanel0", help_text="The bridge of that network"
-    )
-    network_ipv4 = models.CharField(
-        "network IPv4", max_length=64, blank=True, help_text="The host on it: 10.80.0.1/24"
-    )
-    network_ipv6 = models.CharField(
-        "network IPv6", max_length=64, blank=True, help_text="The host on it: fd80::1/48"
-    )
-    pool_name = models.CharField(max_length=64, default="vpspanel")
-    pool_path = models.CharField(max_length=255, default="/var/lib/libvirt/images/vpspanel")
-    vcpus_per_cpu = models.FloatField("vCPUs per CPU", default=4.0)
-    memory_reserve_mib = models.PositiveBigIntegerField(
-        "memory reserve (MiB)", null=True, blank=True, help_text="Kept for the machine itself"
-    )
-    disk_reserve_gib = models.PositiveBigIntegerField(
-        "disk reserve (GiB)", null=True, blank=True, help_text="Kept for the machine itself"
-    )
-
-    state = models.CharField(
-        max_length=16, choices=EnrolmentState, default=EnrolmentState.LOOKING, editable=False
-    )
-    steps = models.JSONField(default=list, editable=False)
-    shown_key = models.CharField(max_length=1000, blank=True, editable=False)
-    error = models.CharField(max_length=1000, blank=True, editable=False)
-    host = models.ForeignKey(Host, models.SET_NULL, null=True, editable=False, related_name="+")
-    busy_until = models.DateTimeField(
-        null=True, editable=False, help_text="Some monitor is at it until then"
-    )
-    created = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ("-created",)
-
-    def __str__(self) -> str:
-        return f"{self.name} at {self.uri}"
-
-
 class StoragePool(models.Model):
     """A libvirt storage pool of a host, in which disks are sold."""
 
@@ -179,6 +115,15 @@ class StoragePool(models.Model):
     name = models.CharField(max_length=64)
     type = models.CharField(max_length=16, default="dir")
     path = models.CharField(max_length=255)
+    capacity_gib = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="GiB that were free when it was enrolled"
+    )
+    overcommit = models.FloatField(
+        default=1.0, help_text="How often a GiB is sold; disks grow as they are written"
+    )
+    reserve_gib = models.PositiveBigIntegerField(
+        "reserve (GiB)", null=True, blank=True, help_text="Kept free; empty: a tenth"
+    )
     limit_gib = models.PositiveBigIntegerField(default=0, help_text="GiB that may be sold")
     used_gib = models.PositiveBigIntegerField(default=0, editable=False)
     accepting = models.BooleanField(default=True)
@@ -200,7 +145,15 @@ class CapacityClaim(models.Model):
     vcpus = models.PositiveIntegerField()
     memory_mib = models.PositiveBigIntegerField()
     disk_gib = models.PositiveBigIntegerField()
+    spread = models.UUIDField(null=True, help_text="No two claims of a spread are on one host")
     created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=("spread", "host"), condition=Q(spread__isnull=False), name="claim_spread"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.owner} on {self.host_id}"

@@ -16,7 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from hosts.models import Enrolment, IPAddress, KnownHostKey, Location, StagedImage
+from hosts.models import IPAddress, Location, StagedImage
+from hosts.models_fleet import Enrolment, KnownHostKey
 from tests.world import World, make_image, make_user, make_world
 from vpspanel.accounts.models import User
 from vpspanel.accounts.services import add_ssh_key

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from hosts import enrolment as enrolments
 from hosts.admin.parts import STYLE, ModelAdmin, ModelForm, ReadOnlyAdmin, word
 from hosts.keys import panel_key, write_known_hosts
-from hosts.models import Enrolment, EnrolmentState, KnownHostKey
+from hosts.models_fleet import Enrolment, EnrolmentState, KnownHostKey
 from hosts.virt.registry import driver_for
 from hosts.virt.ssh import HostKey
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,7 +13,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from hosts.admin.parts import STYLE, CarefulAdmin, ModelForm, ReadOnlyAdmin, meter, word
+from hosts.enrol import share_again, share_pool_again
 from hosts.models import CapacityClaim, Host, HostStatus, Location, StoragePool
+from hosts.placement import tag_column
 
 HOST_TONES = {
     HostStatus.REACHABLE: "good",
@@ -47,9 +50,30 @@ class HostForm(ModelForm):
             raise ValidationError("Give either a libvirt network or a bridge of the host.")
         return data
 
+    def clean_tags(self) -> str:
+        return tag_column(self.cleaned_data["tags"])
+
+
+class SharingAdmin(CarefulAdmin):
+    """Rows whose limits follow from overcommit and reserve, unless staff set them."""
+
+    shares: tuple[str, ...]
+    limits: tuple[str, ...]
+    share_again: Callable[[Any], None]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
+        changed = set(form.changed_data)
+        if changed & set(self.shares):
+            kept = {name: getattr(obj, name) for name in changed & set(self.limits)}
+            self.share_again(obj)
+            for name, value in kept.items():
+                setattr(obj, name, value)
+            form.changed_data.extend(set(self.limits) - changed)
+        super().save_model(request, obj, form, change)
+
 
 @admin.register(Host)
-class HostAdmin(CarefulAdmin):
+class HostAdmin(SharingAdmin):
     """KVM machines. New ones come by an enrolment, which asks the machine itself."""
 
     form = HostForm
@@ -90,12 +114,19 @@ class HostAdmin(CarefulAdmin):
             {
                 "fields": (
                     "vcpus",
+                    "cpu_overcommit",
                     "vcpus_limit",
                     "memory",
+                    "memory_reserve_mib",
+                    "memory_overcommit",
                     "memory_limit_mib",
                     "disk",
+                    "tags",
+                    "tagged_only",
                     "action_limit",
-                )
+                ),
+                "description": "A change of overcommit or reserve computes the limit anew, "
+                "unless the limit is changed as well. What is sold already stays sold.",
             },
         ),
         ("Where guests are connected", {"fields": ("network", "bridge")}),
@@ -117,7 +148,22 @@ class HostAdmin(CarefulAdmin):
             },
         ),
     )
-    editable = ("accepting", "vcpus_limit", "memory_limit_mib", "action_limit", "network", "bridge")
+    editable = (
+        "accepting",
+        "cpu_overcommit",
+        "vcpus_limit",
+        "memory_reserve_mib",
+        "memory_overcommit",
+        "memory_limit_mib",
+        "tags",
+        "tagged_only",
+        "action_limit",
+        "network",
+        "bridge",
+    )
+    shares = ("cpu_overcommit", "memory_reserve_mib", "memory_overcommit")
+    limits = ("vcpus_limit", "memory_limit_mib")
+    share_again = staticmethod(share_again)
 
     class Media:
         css = STYLE
@@ -187,15 +233,29 @@ class HostAdmin(CarefulAdmin):
 
 
 @admin.register(StoragePool)
-class StoragePoolAdmin(CarefulAdmin):
+class StoragePoolAdmin(SharingAdmin):
     """Where disks lie. Pools come with their host."""
 
     list_display = ("name", "host", "type", "path", "sold", "accepting")
     list_filter = ("accepting", "host__location")
     search_fields = ("name", "host__name", "path")
     list_select_related = ("host",)
-    fields = ("host", "name", "type", "path", "sold", "limit_gib", "accepting")
-    readonly_fields = ("host", "name", "type", "path", "sold")
+    fields = (
+        "host",
+        "name",
+        "type",
+        "path",
+        "sold",
+        "capacity_gib",
+        "reserve_gib",
+        "overcommit",
+        "limit_gib",
+        "accepting",
+    )
+    readonly_fields = ("host", "name", "type", "path", "sold", "capacity_gib")
+    shares = ("reserve_gib", "overcommit")
+    limits = ("limit_gib",)
+    share_again = staticmethod(share_pool_again)
 
     class Media:
         css = STYLE

@@ -15,7 +15,8 @@ from django.urls import reverse
 from hosts import enrolment as enrolments
 from hosts.enrolment import carry_on
 from hosts.keys import known_key, panel_key, write_known_hosts
-from hosts.models import Enrolment, EnrolmentState, Host, KnownHostKey, Location
+from hosts.models import Host, Location
+from hosts.models_fleet import Enrolment, EnrolmentState, KnownHostKey
 from hosts.virt import ssh
 from hosts.virt.errors import HostUnreachable
 from hosts.virt.fake import FakeDriver

@@ -14,7 +14,8 @@ from django.core.management import CommandError, call_command
 from hosts.enrol import enroll_host
 from hosts.errors import EnrolError
 from hosts.keys import confirm_key, known_key, write_known_hosts
-from hosts.models import Host, HostStatus, KnownHostKey, Location
+from hosts.models import Host, HostStatus, Location
+from hosts.models_fleet import KnownHostKey
 from hosts.probing import Outcome, Plan, look_over
 from hosts.virt.errors import HostUnreachable, WrongHost
 from hosts.virt.libvirt import LibvirtDriver

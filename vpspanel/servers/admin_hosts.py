@@ -8,7 +8,8 @@ from __future__ import annotations
 from django.contrib import admin
 
 import hosts.admin  # noqa: F401 registers the pages that are replaced here
-from hosts.models import Enrolment, Host, Image, IPPool, KnownHostKey, Location, StoragePool
+from hosts.models import Host, Image, IPPool, Location, StoragePool
+from hosts.models_fleet import Enrolment, KnownHostKey
 from vpspanel.events.staff import Recorded
 
 WRITTEN_BY_STAFF = (Enrolment, Host, Image, IPPool, KnownHostKey, Location, StoragePool)
