@@ -1,4 +1,4 @@
-"""Records of how machines become hosts."""
+"""Records of a fleet: how machines become hosts, and what is measured on them."""
 
 from __future__ import annotations
 
@@ -89,3 +89,55 @@ class Enrolment(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} at {self.uri}"
+
+
+class Sample(models.Model):
+    """What was measured in the `step` seconds that begin at `at`, as averages."""
+
+    step = models.PositiveSmallIntegerField(help_text="Seconds: 60, 300 or 3600")
+    at = models.DateTimeField()
+    cpu_percent = models.FloatField(null=True, help_text="Of one CPU: two busy ones are 200")
+    memory_mib = models.FloatField(null=True)
+
+    class Meta:
+        abstract = True
+
+
+class HostSample(Sample):
+    """One host. `memory_mib` is what programs hold, caches not counted."""
+
+    host = models.ForeignKey("hosts.Host", models.CASCADE, related_name="samples")
+    guests = models.FloatField(null=True, help_text="Guests that ran")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=("host", "step", "at"), name="host_sample_once")
+        ]
+        indexes = [models.Index(fields=("step", "at"), name="host_sample_age")]
+
+    def __str__(self) -> str:
+        return f"{self.host_id} at {self.at}"
+
+
+class GuestSample(Sample):
+    """One guest; rates are per second."""
+
+    owner = models.UUIDField()
+    steal_percent = models.FloatField(null=True, help_text="Ready, but the host was busy")
+    disk_read_bytes = models.FloatField(null=True)
+    disk_write_bytes = models.FloatField(null=True)
+    disk_read_requests = models.FloatField(null=True)
+    disk_write_requests = models.FloatField(null=True)
+    net_rx_bytes = models.FloatField(null=True)
+    net_tx_bytes = models.FloatField(null=True)
+    net_rx_packets = models.FloatField(null=True)
+    net_tx_packets = models.FloatField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=("owner", "step", "at"), name="guest_sample_once")
+        ]
+        indexes = [models.Index(fields=("step", "at"), name="guest_sample_age")]
+
+    def __str__(self) -> str:
+        return f"{self.owner} at {self.at}"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 
 from hosts.admin.parts import STYLE, CarefulAdmin, ModelForm, ReadOnlyAdmin, meter, word
 from hosts.enrol import share_again, share_pool_again
+from hosts.figures import latest_of_hosts
 from hosts.models import CapacityClaim, Host, HostStatus, Location, StoragePool
 from hosts.placement import tag_column
 
@@ -104,6 +108,7 @@ class HostAdmin(SharingAdmin):
                     "uri",
                     "accepting",
                     "state",
+                    "figures",
                     "status_since",
                     "seen_at",
                 )
@@ -189,7 +194,21 @@ class HostAdmin(SharingAdmin):
     @admin.display(ordering="status")
     def state(self, host: Host) -> SafeString:
         shown = word(host.get_status_display(), HOST_TONES[HostStatus(host.status)])
-        return format_html('{}<span class="detail">{}</span>', shown, host.status_reason)
+        since = f"for {timesince(host.status_since)}" if host.status_since else ""
+        return format_html('{} {}<span class="detail">{}</span>', shown, since, host.status_reason)
+
+    @admin.display(description="in use")
+    def figures(self, host: Host) -> str:
+        now = timezone.now()
+        sample = latest_of_hosts([host.pk], now - timedelta(minutes=5)).get(host.pk)
+        if sample is None:
+            return "not measured in the last five minutes"
+        cpu = "?" if sample.cpu_percent is None else f"{sample.cpu_percent / 100:.1f}"
+        memory = "?" if sample.memory_mib is None else f"{sample.memory_mib:.0f}"
+        return (
+            f"{cpu} of {host.cpus} CPUs, {memory} of {host.memory_mib} MiB of memory, "
+            f"{sample.guests or 0:.0f} guests"
+        )
 
     @admin.display(description="virtualisation", ordering="virt_type")
     def way(self, host: Host) -> SafeString:

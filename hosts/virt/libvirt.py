@@ -16,7 +16,7 @@ from uuid import UUID
 
 import structlog
 
-from hosts.virt import console, domains, hostinfo, names, nwfilter, ssh, storage, vnc
+from hosts.virt import console, domains, hostinfo, names, nwfilter, ssh, stats, storage, vnc
 from hosts.virt.connection import HostLink, Limits, Purpose, Task
 from hosts.virt.driver import Progress, SerialStream
 from hosts.virt.errors import CallTimeout, NotFound, Unsupported, VirtError
@@ -26,6 +26,7 @@ from hosts.virt.spec import (
     DomainSpec,
     DomainStats,
     FilterSpec,
+    HostLoad,
     HostSeen,
     NetworkSpec,
     PoolSeen,
@@ -76,6 +77,9 @@ class LibvirtDriver:
 
     def probe(self) -> HostSeen:
         return self._ask(hostinfo.probe, timeout=CHANGE)
+
+    def load(self) -> HostLoad:
+        return self._ask(stats.load)
 
     def ensure_pool(self, name: str, path: str) -> PoolSeen:
         return self._do(lambda c: hostinfo.ensure_pool(c, name, path), timeout=SLOW)
@@ -192,7 +196,7 @@ class LibvirtDriver:
         )
 
     def stats(self) -> list[DomainStats]:
-        return self._ask(domains.stats)
+        return self._ask(stats.stats)
 
     def define(self, spec: DomainSpec) -> DomainSeen:
         return self._do(lambda c: domains.define(c, spec, self._phantoms), guest=spec.uuid)

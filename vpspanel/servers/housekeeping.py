@@ -1,4 +1,4 @@
-"""What is done once a minute so that secrets do not outlive their use."""
+"""What is done once a minute: secrets do not outlive their use, figures are summed up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import structlog
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from hosts.figures import keep_figures
 from hosts.models import HostStatus
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.errors import Refused
@@ -28,6 +29,7 @@ def keep_house() -> None:
     now = timezone.now()
     scrub_old_seeds(now)
     forget_old_secrets(now)
+    keep_figures(now)
 
 
 def scrub_old_seeds(now: datetime) -> int:
