@@ -23,6 +23,7 @@ LEVELS = (
     FAKE,
     "libvirt test driver",
     "real QEMU",
+    "lab hosts",
     "PostgreSQL",
     "Redis",
     "browser",
@@ -32,13 +33,19 @@ OF_MARKER = {
     "libvirt": "libvirt test driver",
     "qemu": "real QEMU",
     "kvm": "real QEMU",
+    "lab": "lab hosts",
     "postgres": "PostgreSQL",
     "redis": "Redis",
     "both_databases": FAKE,  # and in the run on PostgreSQL once more
     "browser": "browser",
 }
 # Who uses one of these needs its level, marked or not.
-MARKER_OF_FIXTURE = {"kvm_host": "qemu", "page": "browser", "browser": "browser"}
+MARKER_OF_FIXTURE = {
+    "kvm_host": "qemu",
+    "lab": "lab",
+    "page": "browser",
+    "browser": "browser",
+}
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "live_server", "client"}
 
 
@@ -61,10 +68,12 @@ def levels_of(markers: Iterable[str], fixtures: Iterable[str]) -> set[str]:
 
 def missing(marker: str) -> str:
     """Why this machine cannot run tests with that marker; empty if it can."""
-    if marker in ("libvirt", "qemu", "kvm") and not importlib.util.find_spec("libvirt"):
+    if marker in ("libvirt", "qemu", "kvm", "lab") and not importlib.util.find_spec("libvirt"):
         return "libvirt's Python module is not installed"
     if marker in ("qemu", "kvm"):
         return _missing_for_guests()
+    if marker == "lab":
+        return _missing_for_guests() or _missing_for_lab()
     if marker == "postgres":
         port = int(os.environ.get("POSTGRES_PORT", "5432"))
         return "" if _listens(port) else f"no PostgreSQL listens on port {port}"
@@ -83,6 +92,10 @@ def _missing_for_guests() -> str:
         if not shutil.which(tool):
             return f"{tool} is not installed"
     return ""
+
+
+def _missing_for_lab() -> str:
+    return "" if Path("/usr/sbin/sshd").exists() else "openssh-server is not installed"
 
 
 def _listens(port: int) -> bool:

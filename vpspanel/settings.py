@@ -55,6 +55,10 @@ SITE_NAME = env.str("SITE_NAME", "vpspanel")
 FORCE_SCRIPT_NAME = "/" + env.str("SITE_PATH", "").strip("/") if env.str("SITE_PATH", "") else None
 CURRENCY = env.str("CURRENCY", "EUR")  # ISO 4217; what prices are in
 IMAGE_DIR = Path(env.str("VPSPANEL_IMAGES", str(VAR_DIR / "images")))
+# The key pair and the known host keys for hosts over SSH; the certificates for hosts over TLS
+# (cacert.pem, clientcert.pem, clientkey.pem).
+SSH_DIR = Path(env.str("VPSPANEL_SSH", str(VAR_DIR / "ssh")))
+TLS_DIR = Path(env.str("VPSPANEL_TLS", str(VAR_DIR / "tls")))
 # How long a guest has to read its first-boot data before the secrets are taken out of it.
 SEED_SECRET_SECONDS = env.int("SEED_SECRET_SECONDS", 900)
 RESCUE_IMAGE = env.str("RESCUE_IMAGE", "tiny")

@@ -25,6 +25,7 @@ from hosts.virt.spec import (
     DomainSpec,
     DomainStats,
     FilterSpec,
+    HostLoad,
     HostSeen,
     NetworkSpec,
     PoolSeen,
@@ -59,6 +60,9 @@ class Driver(Protocol):
     # --- the host -----------------------------------------------------------
     def probe(self) -> HostSeen:
         """Facts of the host. KVM only where the host CPU shows vmx or svm and libvirt offers it."""
+
+    def load(self) -> HostLoad:
+        """What the host's CPUs and memory are used for, all guests and others together."""
 
     def ensure_pool(self, name: str, path: str) -> PoolSeen:
         """A started, autostarted directory pool of that name at that path.

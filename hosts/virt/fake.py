@@ -59,6 +59,7 @@ from hosts.virt.spec import (
     DomainStats,
     EventKind,
     FilterSpec,
+    HostLoad,
     HostSeen,
     NetworkSpec,
     Power,
@@ -99,6 +100,20 @@ class FakeDriver(CopyCalls, OutsideWorld):
                 pools=tuple(self._pool_seen(db, name) for name in pools),
                 networks=tuple(networks),
             )
+
+    @host_call
+    def load(self) -> HostLoad:
+        now = time.time()
+        with self._transaction() as db:
+            rows = db.execute("SELECT * FROM domain WHERE live_spec IS NOT NULL")
+            guests = [guest_stats(row, now) for row in rows]
+        busy = sum(guest.cpu_time_ns or 0 for guest in guests)
+        return HostLoad(
+            cpu_busy_ns=busy,
+            cpu_idle_ns=max(0, int(now * self.options.cpus * 1e9) - busy),
+            memory_total_mib=self.options.memory_mib,
+            memory_used_mib=sum(guest.memory_mib or 0 for guest in guests),
+        )
 
     @host_call
     def ensure_network(self, spec: NetworkSpec) -> NetworkSpec:

@@ -152,11 +152,16 @@ def guest_stats(row: sqlite3.Row, now: float) -> DomainStats:
         uuid=uuid,
         power=Power(row["power"]),
         cpu_time_ns=int(work * share * spec.vcpus * 1e9),
+        cpu_steal_ns=int(work * share * 2e7),
         memory_mib=max(1, int(spec.memory_mib * (0.3 + seed[2] / 1024))),
         disk_read_bytes=int(min(up, 20) * 4_000_000 + work * seed[3] * 20),
         disk_write_bytes=int(work * seed[4] * 60),
         net_rx_bytes=int(work * seed[5] * 120),
         net_tx_bytes=int(work * seed[6] * 100),
+        disk_read_requests=int(min(up, 20) * 200 + work * seed[3] / 50),
+        disk_write_requests=int(work * seed[4] / 50),
+        net_rx_packets=int(work * seed[5] / 8),
+        net_tx_packets=int(work * seed[6] / 8),
     )
 
 

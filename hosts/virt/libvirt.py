@@ -25,6 +25,8 @@ from hosts.virt import (
     names,
     nwfilter,
     seriallog,
+    ssh,
+    stats,
     storage,
     vnc,
 )
@@ -37,6 +39,7 @@ from hosts.virt.spec import (
     DomainSpec,
     DomainStats,
     FilterSpec,
+    HostLoad,
     HostSeen,
     NetworkSpec,
     PoolSeen,
@@ -65,7 +68,7 @@ class LibvirtDriver:
         self.uri = uri
         self._link = HostLink(uri, limits)
         self._phantoms = domains.Phantoms()
-        self._tunnel = Tunnel(uri) if vnc.is_ssh(uri) else None
+        self._tunnel = Tunnel(uri) if ssh.is_ssh(uri) else None
         self._watchers: list[Watcher] = []
         self._uploads: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
@@ -87,6 +90,9 @@ class LibvirtDriver:
 
     def probe(self) -> HostSeen:
         return self._ask(hostinfo.probe, timeout=CHANGE)
+
+    def load(self) -> HostLoad:
+        return self._ask(stats.load)
 
     def ensure_pool(self, name: str, path: str) -> PoolSeen:
         return self._do(lambda c: hostinfo.ensure_pool(c, name, path), timeout=SLOW)
@@ -274,7 +280,7 @@ class LibvirtDriver:
         )
 
     def stats(self) -> list[DomainStats]:
-        return self._ask(domains.stats)
+        return self._ask(stats.stats)
 
     def define(self, spec: DomainSpec) -> DomainSeen:
         def work(connection: Any) -> DomainSeen:

@@ -41,6 +41,7 @@ GAPS: dict[str, str] = {
 # What it can do, but not as a real host does; each has a test that says how it differs.
 DIFFERENCES: dict[str, str] = {
     "stats": "it counts nothing: only the power of each guest is known",
+    "load": "it tells nothing of memory",
     "reset": "it sends no REBOOT event",
     "define": "it does not look whether a network card's filter is there",
 }

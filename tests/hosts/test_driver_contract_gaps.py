@@ -90,4 +90,6 @@ def test_what_the_test_driver_does_differently(host: ContractHost) -> None:
     wait_until(lambda: EventKind.STOPPED in events, 5, "stopped")
     stop()
     assert EventKind.REBOOTED not in events
-    assert set(DIFFERENCES) == {"stats", "reset", "define"}
+    load = host.driver.load()
+    assert (load.memory_total_mib, load.memory_used_mib) == (None, None)
+    assert set(DIFFERENCES) == {"stats", "load", "reset", "define"}

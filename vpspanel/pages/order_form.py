@@ -19,7 +19,12 @@ from vpspanel.servers.ordering import check_name
 from vpspanel.servers.userdata import MAX_BYTES, validate_user_data
 
 # A service speaks of the plan and the location; the form asks for both in one choice.
-_FIELD = {"server_type": "plan", "location": "plan", "public_key": "new_key"}
+_FIELD = {
+    "server_type": "plan",
+    "location": "plan",
+    "public_key": "new_key",
+    "placement_group": "spread",
+}
 
 
 class OrderForm(RefusableForm):
@@ -74,6 +79,13 @@ class OrderForm(RefusableForm):
                 "data-limit": MAX_BYTES,
             }
         ),
+    )
+    spread = forms.CharField(
+        required=False,
+        max_length=63,
+        label="Spread group",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "list": "spread-groups"}),
+        help_text="Servers with the same word here never share a host.",
     )
     protect = forms.BooleanField(
         required=False, label="Protect it from being deleted or rebuilt by mistake"

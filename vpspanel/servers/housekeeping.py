@@ -1,4 +1,4 @@
-"""What is done once a minute so that secrets and rescue systems do not outlive their use."""
+"""What is done once a minute: secrets and rescues end with their use, figures are summed up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import structlog
 from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 
+from hosts.figures import keep_figures
 from hosts.models import HostStatus
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.errors import Refused
@@ -31,6 +32,7 @@ def keep_house() -> None:
     scrub_old_seeds(now)
     end_unused_rescues(now)
     forget_old_secrets(now)
+    keep_figures(now)
 
 
 def scrub_old_seeds(now: datetime) -> int:

@@ -42,6 +42,9 @@ class ServerType(models.Model):
     traffic_gib = models.PositiveIntegerField(default=1024)
     architecture = models.CharField(max_length=8, default="x86")
     dedicated_cpu = models.BooleanField(default=False)
+    host_tags = models.CharField(
+        max_length=200, blank=True, help_text="Only on hosts with all of these tags: nvme dedicated"
+    )
     deprecated = models.DateTimeField(null=True, blank=True)
     position = models.PositiveSmallIntegerField(default=0)
 
@@ -67,6 +70,26 @@ class ServerTypePrice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.server_type} in {self.location}"
+
+
+class PlacementGroup(models.Model):
+    """Servers of a project that shall not share a host."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="placement_groups")
+    name = models.CharField(max_length=63)
+    type = models.CharField(max_length=16, default="spread")
+    labels = models.JSONField(default=dict, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(fields=("project", "name"), name="placement_group_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Lifecycle(models.TextChoices):
@@ -106,6 +129,9 @@ class Server(models.Model):
     image = models.ForeignKey(Image, models.SET_NULL, null=True, related_name="+")
     location = models.ForeignKey(Location, models.PROTECT, related_name="+")
     host = models.ForeignKey(Host, models.PROTECT, null=True, related_name="+")
+    placement_group = models.ForeignKey(
+        PlacementGroup, models.SET_NULL, null=True, blank=True, related_name="servers"
+    )
     labels = models.JSONField(default=dict, blank=True)
 
     vcpus = models.PositiveSmallIntegerField()

@@ -15,8 +15,9 @@ from django.db import IntegrityError, transaction
 
 from hosts.errors import NoAddress, NoCapacity
 from hosts.models import Family, Image, Location
-from hosts.placement import Candidate, Need
-from hosts.services import addresses_left, candidates, claim_capacity, take_address
+from hosts.placement import Need, how_many, tags_of
+from hosts.room import candidates
+from hosts.services import addresses_left, claim_capacity, take_address
 from vpspanel.accounts.models import Project, Role, SSHKey
 from vpspanel.accounts.services import claim_server_slot
 from vpspanel.actions.models import Action
@@ -27,7 +28,14 @@ from vpspanel.events.services import record_event
 from vpspanel.sealing import seal
 from vpspanel.servers.access import get_project
 from vpspanel.servers.images import check_image_is_usable
-from vpspanel.servers.models import OrderKey, PrimaryIP, Server, ServerType, ServerTypePrice
+from vpspanel.servers.models import (
+    OrderKey,
+    PlacementGroup,
+    PrimaryIP,
+    Server,
+    ServerType,
+    ServerTypePrice,
+)
 from vpspanel.servers.passwords import crypt_hash, new_password
 from vpspanel.servers.userdata import validate_user_data
 
@@ -46,10 +54,14 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A plan in a location. `sold_out` is "" or the sentence that says why."""
+    """A plan in a location. `sold_out` is "" or the sentence that says why.
+
+    `left` is how many more the hosts have room for.
+    """
 
     price: ServerTypePrice
     sold_out: str
+    left: int
 
     @property
     def server_type(self) -> ServerType:
@@ -72,18 +84,18 @@ def offers() -> list[Offer]:
     places = {price.location.pk: price.location for price in prices}
     left = addresses_left(places.values())
     room = {pk: candidates(location) for pk, location in places.items()}
-    return [Offer(price, _sold_out(price, room, left)) for price in prices]
+    offered = []
+    for price in prices:
+        fit = how_many(room[price.location.pk], need_of(price.server_type))
+        offered.append(Offer(price, _sold_out(price, fit, left), fit))
+    return offered
 
 
-def _sold_out(
-    price: ServerTypePrice,
-    room: dict[int, list[Candidate]],
-    left: dict[tuple[int, int], bool],
-) -> str:
+def _sold_out(price: ServerTypePrice, fit: int, left: dict[tuple[int, int], bool]) -> str:
     place = price.location
     if not place.accepting:
         return f"{place.city or place.name} takes no new servers at the moment."
-    if not any(candidate.fits(need_of(price.server_type)) for candidate in room[place.pk]):
+    if not fit:
         return f"No host in {place.city or place.name} has room for it at the moment."
     for family in Family:
         if not left.get((place.pk, family)):
@@ -93,7 +105,12 @@ def _sold_out(
 
 def need_of(server_type: ServerType) -> Need:
     """What a plan takes of a host."""
-    return Need(server_type.vcpus, server_type.memory_mib, server_type.disk_gib)
+    return Need(
+        server_type.vcpus,
+        server_type.memory_mib,
+        server_type.disk_gib,
+        tags_of(server_type.host_tags),
+    )
 
 
 def check_name(name: str) -> str:
@@ -121,6 +138,7 @@ def order_server(
     user_data: str = "",
     protect: bool = False,
     labels: dict[str, str] | None = None,
+    placement_group: PlacementGroup | None = None,
     idempotency_key: str = "",
 ) -> Ordered:
     """Sell a server: quota, room, addresses, server and action in one transaction, or nothing.
@@ -139,18 +157,20 @@ def order_server(
         user_data,
         protect,
         labels or {},
+        *([placement_group.pk] if placement_group else []),
     )
     earlier = _bought_with(project, idempotency_key, request_hash)
     if earlier is not None:
         return earlier
     _check(project, server_type, image, location, ssh_keys)
+    _check_group(project, placement_group)
     validate_user_data(user_data)
-    with _refusing(name, server_type, location), transaction.atomic():
+    with _refusing(name, server_type, location, placement_group), transaction.atomic():
         earlier = _take_key(project, idempotency_key, request_hash)
         if earlier is not None:
             return earlier
         password = None if ssh_keys else new_password()
-        server = _sell(project, name, server_type, image, location)
+        server = _sell(project, name, server_type, image, location, placement_group)
         _personalise(server, ssh_keys, user_data, password, protect=protect, labels=labels)
         server.save()
         _address(server)
@@ -168,12 +188,21 @@ def order_server(
 
 
 @contextlib.contextmanager
-def _refusing(name: str, server_type: ServerType, location: Location) -> Iterator[None]:
+def _refusing(
+    name: str, server_type: ServerType, location: Location, group: PlacementGroup | None
+) -> Iterator[None]:
     """Turn what the machine room and the database say into a sentence for the customer."""
     place = location.city or location.name
     try:
         yield
     except NoCapacity:
+        if group is not None:
+            raise Refused(
+                "placement_error",
+                f"Every host in {place} with room for {server_type.name} has a server of the "
+                f"group {group.name} already.",
+                field="placement_group",
+            ) from None
         sentence = f"{server_type.name} is sold out in {place}. Choose another plan or location."
         raise Refused("resource_unavailable", sentence, field="server_type") from None
     except NoAddress:
@@ -201,6 +230,11 @@ def _check(
         raise Refused("invalid_input", "Unknown SSH key.", field="ssh_keys")
 
 
+def _check_group(project: Project, group: PlacementGroup | None) -> None:
+    if group is not None and group.project_id != project.pk:
+        raise Refused("invalid_input", "Unknown placement group.", field="placement_group")
+
+
 def check_image_fits(image: Image, disk_gib: int, memory_mib: int) -> None:
     """Raises `Refused` if the image needs more disk or memory."""
     if disk_gib < image.min_disk_gib or memory_mib < image.min_memory_mib:
@@ -213,7 +247,12 @@ def check_image_fits(image: Image, disk_gib: int, memory_mib: int) -> None:
 
 
 def _sell(
-    project: Project, name: str, server_type: ServerType, image: Image, location: Location
+    project: Project,
+    name: str,
+    server_type: ServerType,
+    image: Image,
+    location: Location,
+    group: PlacementGroup | None,
 ) -> Server:
     """Take a slot of the account and room on a host, in this order; the server is not saved yet."""
     server = Server(
@@ -222,13 +261,20 @@ def _sell(
         server_type=server_type,
         image=image,
         location=location,
+        placement_group=group,
         vcpus=server_type.vcpus,
         memory_mib=server_type.memory_mib,
         disk_gib=server_type.disk_gib,
         mac=_new_mac(),
     )
     claim_server_slot(project.account_id)
-    claim = claim_capacity(server.uuid, need_of(server_type), location=location, image=image)
+    claim = claim_capacity(
+        server.uuid,
+        need_of(server_type),
+        location=location,
+        image=image,
+        spread=group.uuid if group else None,
+    )
     server.host, server.pool = claim.host, claim.pool.name
     return server
 

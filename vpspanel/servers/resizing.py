@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from hosts.errors import NoCapacity
-from hosts.placement import Need
+from hosts.placement import Need, tags_of
 from hosts.services import grow_claim, room_of
 from vpspanel.actions.models import Action
 from vpspanel.errors import Refused
@@ -116,6 +116,8 @@ def _unfit(server: Server, plan: ServerType) -> str:
             f"Its disk has {server.disk_gib} GiB and cannot shrink to the {plan.disk_gib} GiB "
             "of this plan."
         )
+    if server.host is not None and tags_of(plan.host_tags) - tags_of(server.host.tags):
+        return "Its host is not one for this plan."
     image = server.image
     if image is not None and plan.memory_mib < image.min_memory_mib:
         return f"{image.description} needs {image.min_memory_mib} MiB of memory."
