@@ -16,7 +16,8 @@ from django.urls import reverse
 
 from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
-from vpspanel.accounts.models import SSHKey, User
+from vpspanel.accounts.models import ApiToken, SSHKey, User
+from vpspanel.accounts.token_services import create_token
 from vpspanel.actions.models import Action
 from vpspanel.servers.models import Server
 
@@ -49,6 +50,9 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "keys:list": (SIGNED_IN, None),
     "keys:add": (SIGNED_IN, SIGNED_IN),
     "keys:delete": (OPERATOR, OPERATOR),
+    "tokens:list": (SIGNED_IN, None),
+    "tokens:add": (SIGNED_IN, SIGNED_IN),
+    "tokens:revoke": (ADMIN, ADMIN),
     "projects:choose": (None, SIGNED_IN),
 }
 PEOPLE = {
@@ -65,6 +69,9 @@ NO_PROJECT_OF_THEIRS = {
     ("servers:order", "staff"),
     ("keys:add", "bob"),
     ("keys:add", "staff"),
+    ("tokens:add", "bob"),
+    ("tokens:add", "olga"),
+    ("tokens:add", "staff"),
 }
 RANK = [PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN]
 
@@ -77,12 +84,13 @@ def our_names() -> list[str]:
 
 @pytest.fixture
 def world(db: None) -> World:
-    """A running server and a key of Alice, and one of the staff without any permission."""
+    """A running server, a key and a token of Alice, and one of the staff without any permission."""
     world = make_world()
     world.running("web")
     SSHKey.objects.create(
         project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
     )
+    create_token(world.alice, project=world.project, name="ci", may_write=True)
     user = make_user("staff@example.com")
     User.objects.filter(pk=user.pk).update(is_staff=True)
     return world
@@ -105,6 +113,8 @@ def address(name: str) -> str:
         ids["server_id"] = Server.objects.get().pk
     if "key_id" in route:
         ids["key_id"] = SSHKey.objects.get().pk
+    if "token_id" in route:
+        ids["token_id"] = ApiToken.objects.get().pk
     return reverse(name, kwargs=ids)
 
 
@@ -114,6 +124,7 @@ def records() -> dict[str, Any]:
         "actions": list(Action.objects.values_list("pk", "state")),
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
+        "tokens": list(ApiToken.objects.values()),
     }
 
 
@@ -166,6 +177,8 @@ def _put_back(before: dict[str, Any]) -> None:
         Server.objects.filter(pk=row["id"]).update(**row)
     if not SSHKey.objects.exists():
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
+    if not ApiToken.objects.exists():
+        ApiToken.objects.bulk_create([ApiToken(**row) for row in before["tokens"]])
 
 
 def test_ids_that_do_not_exist_look_like_those_of_others(world: World) -> None:

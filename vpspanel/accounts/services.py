@@ -7,6 +7,7 @@ from django.db.models import F
 
 from vpspanel.accounts.keys import ParsedKey, parse_public_key
 from vpspanel.accounts.models import Account, Member, Project, Role, SSHKey, User
+from vpspanel.accounts.roles import acts_as_root, role_in
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -118,13 +119,12 @@ def require_key_role(actor: Actor, project: Project) -> None:
 
     The system itself and commands of the operator may.
     """
-    if actor.user is None and actor.via in ("command", "system"):
+    if acts_as_root(actor):
         return
-    is_somebody = actor.user is not None and actor.user.is_active
-    member = project.members.filter(user=actor.user).first() if is_somebody else None
-    if member is None:
+    role = role_in(actor, project.pk)
+    if role is None:
         raise NotFound("project")
-    if member.role not in MAY_CHANGE_KEYS:
+    if role not in MAY_CHANGE_KEYS:
         raise Refused("forbidden", "Your role in this project may not change its SSH keys.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from vpspanel.pages import changes, keys, order, power, projects, servers
+from vpspanel.pages import changes, keys, order, power, projects, servers, tokens
 
 server_urls: list[URLPattern] = [
     path("", servers.list_page, name="list"),
@@ -29,11 +29,17 @@ key_urls: list[URLPattern] = [
     path("add/", keys.add_key, name="add"),
     path("<int:key_id>/delete/", keys.delete_key, name="delete"),
 ]
+token_urls: list[URLPattern] = [
+    path("", tokens.list_tokens, name="list"),
+    path("add/", tokens.add_token, name="add"),
+    path("<int:token_id>/revoke/", tokens.revoke, name="revoke"),
+]
 project_urls: list[URLPattern] = [path("choose/", projects.choose, name="choose")]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", servers.home, name="home"),
     path("servers/", include((server_urls, "servers"))),
     path("keys/", include((key_urls, "keys"))),
+    path("tokens/", include((token_urls, "tokens"))),
     path("projects/", include((project_urls, "projects"))),
 ]
