@@ -77,9 +77,10 @@ RANK = [PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN]
 
 
 def our_names() -> list[str]:
-    """Every address of ours; the admin's and allauth's have tests of their own below."""
+    """Every page of ours; the admin's, allauth's and the API's have tests of their own."""
     names = [name for name, _ in all_addresses()]
-    return [name for name in names if not name.startswith(("admin:", "account_", "hijack:"))]
+    others = ("admin:", "account_", "hijack:", "api:")
+    return [name for name in names if not name.startswith(others)]
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from vpspanel.actions.services import submit
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
+from vpspanel.labels import check_labels
 from vpspanel.sealing import seal
 from vpspanel.servers.access import get_project
 from vpspanel.servers.models import OrderKey, PrimaryIP, Server, ServerType, ServerTypePrice
@@ -128,6 +129,7 @@ def order_server(
     request again answers with the same server. Raises `Refused`.
     """
     name = check_name(name)
+    labels = check_labels(labels or {})
     project = get_project(actor, project.pk, Role.ADMIN)
     request_hash = _hash(
         name,
@@ -137,7 +139,7 @@ def order_server(
         [key.pk for key in ssh_keys],
         user_data,
         protect,
-        labels or {},
+        labels,
     )
     earlier = _bought_with(project, idempotency_key, request_hash)
     if earlier is not None:
@@ -240,12 +242,12 @@ def _personalise(
     password: str | None,
     *,
     protect: bool,
-    labels: dict[str, str] | None,
+    labels: dict[str, str],
 ) -> None:
     server.authorized_keys = [f"{key.public_key} {key.name}" for key in ssh_keys]
     server.user_data_sealed = seal(user_data) if user_data else b""
     server.protect_delete = server.protect_rebuild = protect
-    server.labels = labels or {}
+    server.labels = labels
     if password is not None:
         server.root_password_sealed = seal(password)
         server.root_password_hash = crypt_hash(password)

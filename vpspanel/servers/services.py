@@ -7,7 +7,7 @@ touched here. All raise `Refused`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -19,6 +19,7 @@ from vpspanel.actions.models import OPEN_STATES, Action
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.services import record_event
+from vpspanel.labels import check_labels
 from vpspanel.sealing import seal, unseal
 from vpspanel.servers.access import get_action, get_server
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
@@ -149,6 +150,19 @@ def rename(actor: Actor, server_id: int, *, name: str) -> Server:
             "uniqueness_error", f"The project already has a server called {new}.", field="name"
         ) from None
     server.name = new
+    return server
+
+
+def change_labels(actor: Actor, server_id: int, *, labels: Mapping[str, str]) -> Server:
+    """Give it these labels instead of those that it has."""
+    server = get_server(actor, server_id, Verb.RENAME)
+    new = check_labels(labels)
+    _check_state(Verb.RENAME, server)
+    if new != server.labels:
+        with transaction.atomic():
+            Server.objects.filter(pk=server.pk).update(labels=new)
+            _say(actor, server, "server.labelled", "Labels changed")
+        server.labels = new
     return server
 
 
