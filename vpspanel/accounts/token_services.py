@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from vpspanel.accounts.models import ApiToken, Project, Role
+from vpspanel.accounts.models import ApiToken, Project, Role, StoredAnswer
 from vpspanel.accounts.roles import acts_as_root, role_in
 from vpspanel.accounts.tokens import digest, is_secret, new_secret
 from vpspanel.errors import NotFound, Refused
@@ -22,6 +22,7 @@ from vpspanel.events.services import record_event
 TOKENS_PER_PROJECT = 50
 NETWORKS_PER_TOKEN = 20
 NAME_LENGTH = 80
+ANSWERS_KEPT = timedelta(days=1)
 MAY_CHANGE_TOKENS = (Role.OWNER, Role.ADMIN)
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
@@ -118,6 +119,12 @@ def note_use(token: ApiToken, ip: str | None) -> None:
         return
     unnoted = ApiToken.objects.filter(Q(last_used__isnull=True) | Q(last_used__lte=since))
     unnoted.filter(pk=token.pk).update(last_used=now, last_ip=ip)
+
+
+def forget_old_answers(now: datetime) -> int:
+    """Forget what was answered to idempotency keys a day ago; how many were forgotten."""
+    old = StoredAnswer.objects.filter(created__lt=now - ANSWERS_KEPT)
+    return old.delete()[0]
 
 
 def require_token_role(actor: Actor, project: Project) -> None:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import timedelta
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -24,7 +22,6 @@ from vpspanel.sealing import seal, unseal
 
 HEADER, REPLAYED = "Idempotency-Key", "Idempotency-Replayed"
 KEY_LENGTH = 255
-KEPT = timedelta(days=1)
 
 
 def answer_once(request: Request, token: ApiToken, act: Callable[[], Response]) -> Response:
@@ -39,7 +36,6 @@ def answer_once(request: Request, token: ApiToken, act: Callable[[], Response]) 
         message = f"An idempotency key has up to {KEY_LENGTH} printable characters."
         raise Refused("invalid_input", message, field=HEADER)
     asked = _hash(request)
-    StoredAnswer.objects.filter(token=token, key=key, created__lt=timezone.now() - KEPT).delete()
     with transaction.atomic():
         try:
             with transaction.atomic():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, re_path, register_converter
 
-from vpspanel.api import absent, actions, images, places, plans, servers, ssh_keys
+from vpspanel.api import absent, actions, images, places, plans, server_actions, servers, ssh_keys
 from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.listing import LARGEST_ID
 from vpspanel.api.view import NotThere
@@ -61,6 +61,11 @@ v1: list[URLPattern] = [
     path("servers/<id:pk>/actions", actions.ServerActions.as_view(), name="server_actions"),
     path(
         "servers/<id:pk>/actions/<id:action_id>", actions.OneAction.as_view(), name="server_action"
+    ),
+    path(
+        "servers/<id:pk>/actions/<slug:verb>",
+        server_actions.ServerAction.as_view(),
+        name="server_verb",
     ),
     *(pattern for name in COLLECTIONS for pattern in _absent(name)),
 ]

@@ -9,6 +9,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from hosts.models import HostStatus
+from vpspanel.accounts.token_services import forget_old_answers
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.errors import Refused
 from vpspanel.servers import services
@@ -28,6 +29,7 @@ def keep_house() -> None:
     now = timezone.now()
     scrub_old_seeds(now)
     forget_old_secrets(now)
+    forget_old_answers(now)
 
 
 def scrub_old_seeds(now: datetime) -> int:

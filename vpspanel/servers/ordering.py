@@ -27,7 +27,14 @@ from vpspanel.events.services import record_event
 from vpspanel.labels import check_labels
 from vpspanel.sealing import seal
 from vpspanel.servers.access import get_project
-from vpspanel.servers.models import OrderKey, PrimaryIP, Server, ServerType, ServerTypePrice
+from vpspanel.servers.models import (
+    OrderKey,
+    PowerWanted,
+    PrimaryIP,
+    Server,
+    ServerType,
+    ServerTypePrice,
+)
 from vpspanel.servers.passwords import crypt_hash, new_password
 from vpspanel.servers.userdata import validate_user_data
 
@@ -121,26 +128,20 @@ def order_server(
     user_data: str = "",
     protect: bool = False,
     labels: dict[str, str] | None = None,
+    start: bool = True,
     idempotency_key: str = "",
 ) -> Ordered:
     """Sell a server: quota, room, addresses, server and action in one transaction, or nothing.
 
-    Touches no host: a worker builds it. With an `idempotency_key`, the same
-    request again answers with the same server. Raises `Refused`.
+    Touches no host: a worker builds it, and starts it if it is to `start`. With
+    an `idempotency_key`, the same request again answers with the same server.
+    Raises `Refused`.
     """
     name = check_name(name)
     labels = check_labels(labels or {})
     project = get_project(actor, project.pk, Role.ADMIN)
-    request_hash = _hash(
-        name,
-        server_type.pk,
-        image.pk,
-        location.pk,
-        [key.pk for key in ssh_keys],
-        user_data,
-        protect,
-        labels,
-    )
+    plan, keys = server_type.pk, [key.pk for key in ssh_keys]
+    request_hash = _hash(name, plan, image.pk, location.pk, keys, user_data, protect, labels, start)
     earlier = _bought_with(project, idempotency_key, request_hash)
     if earlier is not None:
         return earlier
@@ -153,9 +154,10 @@ def order_server(
         password = None if ssh_keys else new_password()
         server = _sell(project, name, server_type, image, location)
         _personalise(server, ssh_keys, user_data, password, protect=protect, labels=labels)
+        server.power_wanted = PowerWanted.ON if start else PowerWanted.OFF
         server.save()
         _address(server)
-        action = _submit(actor, server)
+        action = _submit(actor, server, start=start)
         _settle_key(project, idempotency_key, server, action)
         record_event(
             "server.ordered",
@@ -265,13 +267,14 @@ def _address(server: Server) -> None:
         )
 
 
-def _submit(actor: Actor, server: Server) -> Action:
+def _submit(actor: Actor, server: Server, *, start: bool) -> Action:
     if server.host is None:
         raise ValueError("a server without a host cannot be created")
     return submit(
         "create",
         resource=("server", server.pk),
         actor=actor,
+        args={"start": start},
         project_id=server.project_id,
         group=str(server.host_id),
         group_limit=server.host.action_limit,

@@ -208,6 +208,19 @@ def reveal_root_password(actor: Actor, server_id: int) -> str | None:
     return unseal(sealed)
 
 
+def password_set_by(actor: Actor, action: Action) -> str | None:
+    """The root password that an action is about to set, for the program that asked for it.
+
+    None if it sets none. Only who may reset the password gets it; that it was given is recorded.
+    """
+    server = get_server(actor, action.resource_id, Verb.RESET_PASSWORD)
+    sealed = bytes(server.root_password_sealed)
+    if action.command not in _MAKES_PASSWORD or action.args.get("authorized_keys") or not sealed:
+        return None
+    _say(actor, server, "server.password_revealed", "The root password was shown")
+    return unseal(sealed)
+
+
 def cancel_action(actor: Actor, action_id: int) -> Action:
     """Cancel an action that has not begun."""
     action = get_action(actor, action_id)
