@@ -202,7 +202,7 @@ def test_lists_take_the_same_queries_whatever_their_length(world: World, api: Ap
                 api.get(path)
             counts.setdefault(path, []).append(len(queries))
     assert counts == {
-        "/servers": [7] * 3,  # token, budget, count, page, addresses, open actions, prices
+        "/servers": [8] * 3,  # token, budget, count, ids, page, addresses, open actions, prices
         "/servers/actions": [3] * 3,
         "/ssh_keys": [4] * 3,
         "/server_types": [5] * 3,

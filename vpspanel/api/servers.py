@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,13 +15,13 @@ from vpspanel.api.listing import choices, named, ordered, page_of
 from vpspanel.api.ordering import NewServer, order
 from vpspanel.api.selecting import selected
 from vpspanel.api.shapes.actions import action_shape
-from vpspanel.api.shapes.servers import server_shape, server_shapes
+from vpspanel.api.shapes.servers import ServerShape, server_shape, server_shapes
 from vpspanel.api.view import ApiView, PostView
 from vpspanel.errors import NotFound
 from vpspanel.events.actor import Actor
 from vpspanel.servers import services
 from vpspanel.servers.access import visible_servers
-from vpspanel.servers.models import Lifecycle
+from vpspanel.servers.models import Lifecycle, Server
 from vpspanel.servers.reading import ServerRow, list_servers, server_row
 from vpspanel.servers.states import Status
 from vpspanel.servers.status_query import with_word
@@ -44,10 +45,13 @@ class Servers(PostView):
         rows = selected(request, named(request, visible_servers(self.actor)))
         if words := choices(request, "status", WORDS):
             rows = with_word(rows, words)
-        rows = ordered(request, rows, COLUMNS)
-        return page_of(
-            request, "servers", rows, lambda page: server_shapes(list_servers(self.actor, page))
-        )
+        return page_of(request, "servers", ordered(request, rows, COLUMNS), self._shapes)
+
+    def _shapes(self, page: QuerySet[Server]) -> list[ServerShape]:
+        """Their ids first: a page in the middle of a long list must not join what is before it."""
+        pks = list(page.values_list("pk", flat=True))
+        found = list_servers(self.actor, visible_servers(self.actor).filter(pk__in=pks))
+        return server_shapes(sorted(found, key=lambda row: pks.index(row.server.pk)))
 
     def create(self, request: Request, **ids: int) -> Response:
         """Order one. The root password, if one is made, is in this answer and in no other."""
