@@ -228,6 +228,10 @@ class Image(models.Model):
     progress_step = models.CharField(max_length=120, blank=True)
     error = models.CharField(max_length=500, blank=True)
     owner = models.UUIDField(null=True, blank=True, help_text="The project of a private image")
+    created_from_id = models.BigIntegerField(null=True, help_text="The server it is a copy of")
+    created_from_name = models.CharField(max_length=63, blank=True)
+    labels = models.JSONField(default=dict, blank=True)
+    protect_delete = models.BooleanField(default=False)
     deprecated = models.DateTimeField(null=True, blank=True)
     created = models.DateTimeField(auto_now_add=True)
 

@@ -14,6 +14,14 @@ class Need:
     memory_mib: int
     disk_gib: int
 
+    def is_within(self, room: Need) -> bool:
+        """True if the room is at least as large in every way."""
+        return (
+            self.vcpus <= room.vcpus
+            and self.memory_mib <= room.memory_mib
+            and self.disk_gib <= room.disk_gib
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -29,11 +37,7 @@ class Candidate:
 
     def fits(self, need: Need) -> bool:
         """True if the whole need fits."""
-        return (
-            need.vcpus <= self.vcpus_free
-            and need.memory_mib <= self.memory_free_mib
-            and need.disk_gib <= self.disk_free_gib
-        )
+        return need.is_within(Need(self.vcpus_free, self.memory_free_mib, self.disk_free_gib))
 
     def score(self) -> tuple[bool, float, int]:
         """Sort key, best last: an image at hand first, then the larger share of free memory."""

@@ -131,6 +131,80 @@ def release_capacity(owner: UUID) -> bool:
         return True
 
 
+def grow_claim(owner: UUID, need: Need) -> None:
+    """Let `owner` hold at least `need`, on the host and pool where it is.
+
+    Of a host that takes no new guests as well. Must run inside the transaction
+    that wants it. Raises `NoCapacity`.
+    """
+    claim = CapacityClaim.objects.get(owner=owner)
+    wanted = Need(
+        max(claim.vcpus, need.vcpus),
+        max(claim.memory_mib, need.memory_mib),
+        max(claim.disk_gib, need.disk_gib),
+    )
+    more = _difference(wanted, claim)
+    with transaction.atomic():
+        taken = Host.objects.filter(
+            pk=claim.host_id,
+            vcpus_used__lte=F("vcpus_limit") - more.vcpus,
+            memory_used_mib__lte=F("memory_limit_mib") - more.memory_mib,
+        ).update(
+            vcpus_used=F("vcpus_used") + more.vcpus,
+            memory_used_mib=F("memory_used_mib") + more.memory_mib,
+        )
+        taken = taken and StoragePool.objects.filter(
+            pk=claim.pool_id, used_gib__lte=F("limit_gib") - more.disk_gib
+        ).update(used_gib=F("used_gib") + more.disk_gib)
+        if not taken or not _rewrite(claim, wanted):
+            raise NoCapacity(f"no room for {more} more beside {claim}")
+
+
+def settle_claim(owner: UUID, need: Need) -> None:
+    """Let `owner` hold no more than `need`; the rest goes back. Safe to call twice."""
+    with transaction.atomic():
+        claim = CapacityClaim.objects.get(owner=owner)
+        kept = Need(
+            min(claim.vcpus, need.vcpus),
+            min(claim.memory_mib, need.memory_mib),
+            min(claim.disk_gib, need.disk_gib),
+        )
+        if _rewrite(claim, kept):
+            less = _difference(kept, claim)
+            _give_room(
+                claim.host_id, claim.pool_id, Need(-less.vcpus, -less.memory_mib, -less.disk_gib)
+            )
+
+
+def _difference(need: Need, claim: CapacityClaim) -> Need:
+    return Need(
+        need.vcpus - claim.vcpus,
+        need.memory_mib - claim.memory_mib,
+        need.disk_gib - claim.disk_gib,
+    )
+
+
+def _rewrite(claim: CapacityClaim, need: Need) -> bool:
+    """Give the claim another size; False if somebody has changed it since it was read."""
+    as_read = CapacityClaim.objects.filter(
+        pk=claim.pk, vcpus=claim.vcpus, memory_mib=claim.memory_mib, disk_gib=claim.disk_gib
+    )
+    return bool(
+        as_read.update(vcpus=need.vcpus, memory_mib=need.memory_mib, disk_gib=need.disk_gib)
+    )
+
+
+def room_of(owner: UUID) -> Need:
+    """The most that `grow_claim` would let `owner` hold at this moment; takes nothing."""
+    claim = CapacityClaim.objects.select_related("host", "pool").get(owner=owner)
+    host, pool = claim.host, claim.pool
+    return Need(
+        claim.vcpus + host.vcpus_limit - host.vcpus_used,
+        claim.memory_mib + host.memory_limit_mib - host.memory_used_mib,
+        claim.disk_gib + pool.limit_gib - pool.used_gib,
+    )
+
+
 def take_address(owner: UUID, *, location: Location, family: Family) -> IPAddress:
     """An address of the location, for `owner` alone: a rested one first, else a never used one.
 

@@ -55,6 +55,7 @@ CURRENCY = env.str("CURRENCY", "EUR")  # ISO 4217; what prices are in
 IMAGE_DIR = Path(env.str("VPSPANEL_IMAGES", str(VAR_DIR / "images")))
 # How long a guest has to read its first-boot data before the secrets are taken out of it.
 SEED_SECRET_SECONDS = env.int("SEED_SECRET_SECONDS", 900)
+RESCUE_IMAGE = env.str("RESCUE_IMAGE", "tiny")
 # What `manage.py demo` enrols as the first host, and where its disks go: a
 # directory that QEMU's own user can reach.
 _simulated = (

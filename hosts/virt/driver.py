@@ -118,6 +118,44 @@ class Driver(Protocol):
         Raises `NotFound` if the base is missing.
         """
 
+    def grow_volume(self, pool: str, name: str, *, capacity_bytes: int) -> None:
+        """The qcow2 volume has at least that capacity; one that has more is left as it is.
+
+        For guests that are off: a running one would not see it. Raises `NotFound`.
+        """
+
+    def flatten_volume(
+        self,
+        pool: str,
+        name: str,
+        *,
+        source: str,
+        progress: Progress | None = None,
+        timeout: float = 3600,
+    ) -> None:
+        """A new qcow2 that stands on nothing and reads like the qcow2 volume `source`.
+
+        For guests that are off: of a running one it would be no moment's state.
+        `progress` is told the bytes written, as for an upload. If this ends
+        early the host may still be writing; until then deleting what there is
+        raises an error with the code "resource_busy".
+        Raises `NotFound`, `AlreadyExists`, `DiskFull`.
+        """
+
+    def download_volume(
+        self,
+        pool: str,
+        name: str,
+        sink: BinaryIO,
+        *,
+        progress: Progress | None = None,
+        timeout: float = 3600,
+    ) -> None:
+        """Write the bytes of the volume's file to `sink`, from a thread of the driver.
+
+        Raises `NotFound`; what `sink` or `progress` raises ends it and comes out of this call.
+        """
+
     def delete_volume(self, pool: str, name: str) -> bool:
         """True if there was one. Only files inside the pool can be named."""
 

@@ -27,6 +27,7 @@ from hosts.virt.errors import (
 )
 from hosts.virt.fake_base import host_call
 from hosts.virt.fake_console import ConsoleLine, FakeSerial, take_console
+from hosts.virt.fake_copies import CopyCalls
 from hosts.virt.fake_faults import Fault
 from hosts.virt.fake_guest import (
     ACTIVE,
@@ -46,7 +47,7 @@ from hosts.virt.fake_guest import (
 from hosts.virt.fake_outside import OutsideWorld
 from hosts.virt.fake_screen import FakeScreen, Sight, need_screen
 from hosts.virt.fake_store import domain_from_json, domain_to_json, emit, filter_to_json
-from hosts.virt.fake_volumes import VolumeCalls, find_volume
+from hosts.virt.fake_volumes import find_volume
 from hosts.virt.fake_watch import Watch
 from hosts.virt.names import filter_name
 from hosts.virt.nwfilter import filter_xml
@@ -66,7 +67,7 @@ from hosts.virt.xml import domain_xml, network_xml
 __all__ = ["FakeDriver", "Fault"]
 
 
-class FakeDriver(VolumeCalls, OutsideWorld):
+class FakeDriver(CopyCalls, OutsideWorld):
     """One simulated host, as `hosts.virt.driver.Driver` describes."""
 
     def __init__(self, uri: str) -> None:

@@ -222,6 +222,16 @@ def overlay_volume_xml(name: str, capacity_bytes: int, base_path: str, base_form
     return document(root)
 
 
+def flat_volume_xml(name: str, capacity_bytes: int) -> str:
+    """A qcow2 file that stands on nothing."""
+    root = _volume(name, capacity_bytes)
+    target = add(root, "target")
+    add(target, "format", {"type": "qcow2"})
+    add(add(target, "permissions"), "mode", text="0600")
+    add(target, "compat", text="1.1")
+    return document(root)
+
+
 def _volume(name: str, capacity_bytes: int) -> ET.Element:
     root = ET.Element("volume")
     add(root, "name", text=names.volume_name(name))

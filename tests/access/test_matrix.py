@@ -14,11 +14,13 @@ from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
 
+from hosts.models import Image, ImageStatus, ImageType
 from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
 from vpspanel.accounts.models import ApiToken, SSHKey, User
 from vpspanel.accounts.token_services import create_token
 from vpspanel.actions.models import Action
+from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import Server
 
 PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN = "public", "signed in", "reader", "operator", "admin"
@@ -42,6 +44,14 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "servers:rename": (ADMIN, ADMIN),
     "servers:change_protection": (ADMIN, ADMIN),
     "servers:rebuild": (ADMIN, ADMIN),
+    "servers:create_image": (ADMIN, ADMIN),
+    "snapshots:list": (SIGNED_IN, None),
+    "snapshots:change_protection": (ADMIN, ADMIN),
+    "snapshots:delete": (ADMIN, ADMIN),
+    "servers:enable_rescue": (ADMIN, ADMIN),
+    "servers:disable_rescue": (ADMIN, ADMIN),
+    "servers:reveal_rescue_password": (None, ADMIN),
+    "servers:change_type": (ADMIN, ADMIN),
     "servers:delete": (ADMIN, ADMIN),
     "consoles:page": (READER, None),
     "consoles:status": (READER, None),
@@ -92,6 +102,14 @@ def world(db: None) -> World:
         project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
     )
     create_token(world.alice, project=world.project, name="ci", may_write=True)
+    Image.objects.create(
+        type=ImageType.SNAPSHOT,
+        status=ImageStatus.AVAILABLE,
+        description="before",
+        owner=image_owner(world.project.pk),
+        created_from_id=Server.objects.get().pk,
+        created_from_name="web",
+    )
     user = make_user("staff@example.com")
     User.objects.filter(pk=user.pk).update(is_staff=True)
     return world
@@ -112,6 +130,8 @@ def address(name: str) -> str:
     ids = {}
     if "server_id" in route:
         ids["server_id"] = Server.objects.get().pk
+    if "image_id" in route:
+        ids["image_id"] = Image.objects.get(owner__isnull=False).pk
     if "key_id" in route:
         ids["key_id"] = SSHKey.objects.get().pk
     if "token_id" in route:
@@ -126,6 +146,7 @@ def records() -> dict[str, Any]:
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
         "tokens": list(ApiToken.objects.values()),
+        "images": list(Image.objects.values()),
     }
 
 
@@ -176,6 +197,11 @@ def _put_back(before: dict[str, Any]) -> None:
     Action.objects.exclude(pk__in=[pk for pk, _ in before["actions"]]).delete()
     for row in before["servers"]:
         Server.objects.filter(pk=row["id"]).update(**row)
+    if Image.objects.count() < len(before["images"]):
+        Image.objects.bulk_create([Image(**row) for row in before["images"]], ignore_conflicts=True)
+    Image.objects.exclude(pk__in=[row["id"] for row in before["images"]]).delete()
+    for row in before["images"]:
+        Image.objects.filter(pk=row["id"]).update(**row)
     if not SSHKey.objects.exists():
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
     if not ApiToken.objects.exists():

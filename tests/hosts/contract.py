@@ -27,6 +27,8 @@ MIB = 1024 * 1024
 GAPS: dict[str, str] = {
     "upload_volume": "virStorageVolUpload is not implemented: no bytes ever reach a volume",
     "write_volume": "for the same reason",
+    "download_volume": "virStorageVolDownload is not implemented",
+    "grow_volume": "virStorageVolResize is not implemented",
     "ensure_filter": "it has no network filters",
     "delete_filter": "it has no network filters",
     "filters": "it has no network filters",

@@ -27,7 +27,7 @@ from vpspanel.servers.ordering import offers, order_server
 def order(request: SignedInRequest) -> HttpResponse:
     """Choose and order a server; the same form sent twice orders one."""
     project = working_project(request, Role.ADMIN)
-    on_sale, offered = places(offers()), systems()
+    on_sale, offered = places(offers()), systems(project.pk)
     if request.method == "POST":
         form = OrderForm(request.POST, project=project)
         server = _order(request, project, form) if form.is_valid() else None

@@ -12,8 +12,8 @@ from vpspanel.accounts.models import Project, SSHKey
 from vpspanel.accounts.services import add_ssh_key
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
-from vpspanel.pages.catalogue import available_images
 from vpspanel.pages.forms import KeyChoices, RefusableForm
+from vpspanel.servers.images import usable_images
 from vpspanel.servers.models import Server, ServerTypePrice
 from vpspanel.servers.ordering import check_name
 from vpspanel.servers.userdata import MAX_BYTES, validate_user_data
@@ -83,7 +83,7 @@ class OrderForm(RefusableForm):
         super().__init__(*args, **kwargs)
         self._project = project
         image = cast("forms.ModelChoiceField[Image]", self.fields["image"])
-        image.queryset = available_images()
+        image.queryset = usable_images(project.pk)
         keys = cast(KeyChoices, self.fields["ssh_keys"])
         keys.queryset = project.ssh_keys.all()
 

@@ -173,7 +173,7 @@ def check_domain(look: Look, records: Records, domain: DomainSeen) -> Iterator[F
         )
     else:
         expected = {f"{server.pool}/{name}" for name in volumes_of(server)}
-        if set(domain.disks) != expected:
+        if set(domain.disks) != expected and set(domain.disks) != _rescue_disks_of(server):
             wrong = ", ".join(sorted(set(domain.disks) ^ expected))
             yield _error("domain_disks", subject, f"Its disks are not those recorded: {wrong}")
 
@@ -229,6 +229,19 @@ def volumes_of(server: Server) -> tuple[str, str]:
     return server.disk_volume(), server.seed_volume
 
 
+def _rescue_volumes_of(server: Server) -> tuple[str, ...]:
+    """What it has besides, from enabling a rescue until its own system runs again."""
+    return server.rescue_volumes if server.rescue_enabled or server.in_rescue else ()
+
+
+def _rescue_disks_of(server: Server) -> set[str]:
+    """With what it is defined when it is started with its rescue system."""
+    rescue = _rescue_volumes_of(server)
+    return (
+        {f"{server.pool}/{name}" for name in (server.disk_volume(), *rescue)} if rescue else set()
+    )
+
+
 # --- filters and volumes -----------------------------------------------------------
 
 
@@ -259,7 +272,8 @@ def check_volume(look: Look, records: Records, pool: str, name: str) -> Iterator
         return
     server = records.settled(uuid)
     if server is not None and _is_here(look, server):
-        if pool != server.pool or name not in volumes_of(server):
+        known = (*volumes_of(server), *_rescue_volumes_of(server))
+        if pool != server.pool or name not in known:
             yield _error(
                 "disk_extra",
                 subject,

@@ -31,6 +31,10 @@ def bury(server_id: int, *, failed_reason: str = "") -> bool:
             root_password_sealed=b"",
             root_password_hash="",
             seed_secret_since=None,
+            rescue_enabled=False,
+            in_rescue=False,
+            rescue_password_sealed=b"",
+            rescue_password_hash="",
         )
     )
     if not buried:

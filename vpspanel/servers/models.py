@@ -133,6 +133,20 @@ class Server(models.Model):
         null=True, help_text="Since when the seed on the host holds secrets"
     )
 
+    rescue_enabled = models.BooleanField(
+        default=False, help_text="The next start boots the rescue system, once"
+    )
+    rescue_enabled_at = models.DateTimeField(null=True)
+    in_rescue = models.BooleanField(
+        default=False, help_text="It was last started with the rescue system"
+    )
+    rescue_password_sealed = models.BinaryField(
+        default=bytes, help_text="Until it was shown once, or the rescue is over"
+    )
+    rescue_password_hash = models.CharField(
+        max_length=200, blank=True, help_text="As long as the seed of the rescue system holds it"
+    )
+
     created = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True)
     failed_reason = models.CharField(max_length=300, blank=True, help_text="Why it was never built")
@@ -167,6 +181,16 @@ class Server(models.Model):
     def seed_volume(self) -> str:
         """Name of its cloud-init disk."""
         return f"vps-{self.uuid}-seed.img"
+
+    @property
+    def rescue_volumes(self) -> tuple[str, str]:
+        """Names of the disk and of the cloud-init disk of its rescue system."""
+        return f"vps-{self.uuid}-rescue.qcow2", f"vps-{self.uuid}-rescue-seed.img"
+
+    @property
+    def copy_volume(self) -> str:
+        """Name of the flat copy of its disk while a snapshot is made."""
+        return f"vps-{self.uuid}-copy.qcow2"
 
     @property
     def domain_name(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from hosts.errors import NoAddress, NoCapacity
-from hosts.models import Family, Image, ImageStatus, Location
+from hosts.models import Family, Image, Location
 from hosts.placement import Candidate, Need
 from hosts.services import addresses_left, candidates, claim_capacity, take_address
 from vpspanel.accounts.models import Project, Role, SSHKey
@@ -27,6 +27,7 @@ from vpspanel.events.services import record_event
 from vpspanel.labels import check_labels
 from vpspanel.sealing import seal
 from vpspanel.servers.access import get_project
+from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import (
     OrderKey,
     PowerWanted,
@@ -194,8 +195,7 @@ def _check(
     ssh_keys: Sequence[SSHKey],
 ) -> None:
     """What does not depend on who else orders at this moment."""
-    if image.owner is not None or image.status != ImageStatus.AVAILABLE:
-        raise Refused("invalid_input", f"{image.description} is not available yet.", field="image")
+    check_image_is_usable(image, project.pk)
     if server_type.deprecated is not None:
         raise Refused("invalid_input", "This plan is no longer sold.", field="server_type")
     if not ServerTypePrice.objects.filter(server_type=server_type, location=location).exists():

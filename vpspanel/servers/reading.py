@@ -65,6 +65,8 @@ class ServerDetail:
     host_reachable: bool
     role: Role | None
     has_password: bool
+    has_rescue_password: bool
+    runs_rescue: bool
 
 
 def find_servers(actor: Actor, *, project: Project | None = None, words: str = "") -> ServerSet:
@@ -197,6 +199,8 @@ def server_detail(actor: Actor, server_id: int) -> ServerDetail:
         host_reachable=facts.host_reachable,
         role=role,
         has_password=bool(server.root_password_sealed),
+        has_rescue_password=bool(server.rescue_password_sealed),
+        runs_rescue=facts.may_run_rescue,
     )
 
 

@@ -7,12 +7,12 @@ touched here. All raise `Refused`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from hosts.models import HostStatus, Image, ImageStatus
+from hosts.models import HostStatus, Image
 from vpspanel.accounts.models import SSHKey
 from vpspanel.actions import services as actions
 from vpspanel.actions.models import OPEN_STATES, Action
@@ -22,6 +22,7 @@ from vpspanel.events.services import record_event
 from vpspanel.labels import check_labels
 from vpspanel.sealing import seal, unseal
 from vpspanel.servers.access import get_action, get_server
+from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
 from vpspanel.servers.ordering import check_image_fits, check_name
 from vpspanel.servers.passwords import crypt_hash, new_password
@@ -34,11 +35,23 @@ _SAID = {
     Verb.REBOOT: "Reboot requested",
     Verb.RESET: "Reset requested",
     Verb.REBUILD: "Rebuild requested",
+    Verb.CHANGE_TYPE: "Another plan requested",
+    Verb.CREATE_IMAGE: "Snapshot requested",
+    Verb.ENABLE_RESCUE: "Rescue system requested",
+    Verb.DISABLE_RESCUE: "Rescue system no longer wanted",
     Verb.RESET_PASSWORD: "New root password requested",
     Verb.DELETE: "Deletion requested",
 }
 # What a verb was checked against. It must still be so when the verb is accepted.
-_CHECKED = ("lifecycle", "suspended_at", "protect_delete", "protect_rebuild", "disk_generation")
+_CHECKED = (
+    "lifecycle",
+    "suspended_at",
+    "protect_delete",
+    "protect_rebuild",
+    "disk_generation",
+    "server_type",
+    "disk_gib",
+)
 _MAKES_PASSWORD = (Verb.RESET_PASSWORD, Verb.REBUILD)
 
 
@@ -54,6 +67,8 @@ def facts_of(server: Server, open_action: Action | None) -> ServerFacts:
         open_state=open_action.state if open_action else None,
         protect_delete=server.protect_delete,
         protect_rebuild=server.protect_rebuild,
+        rescue_enabled=server.rescue_enabled,
+        in_rescue=server.in_rescue,
     )
 
 
@@ -91,8 +106,7 @@ def rebuild(
     root password is made. If the rebuild fails, the old disk is back in use.
     """
     server = get_server(actor, server_id, Verb.REBUILD)
-    if image.owner is not None or image.status != ImageStatus.AVAILABLE:
-        raise Refused("invalid_input", f"{image.description} is not available yet.", field="image")
+    check_image_is_usable(image, server.project_id)
     check_image_fits(image, server.disk_gib, server.memory_mib)
     if any(key.project_id != server.project_id for key in ssh_keys or ()):
         raise Refused("invalid_input", "Unknown SSH key.", field="ssh_keys")
@@ -107,7 +121,7 @@ def rebuild(
         "was_running": server.power_seen == PowerSeen.RUNNING,
     }
     said = f" with {image.description}"
-    return _act_on(actor, server, Verb.REBUILD, args=args, said=said, **changes)
+    return act_on(actor, server, Verb.REBUILD, args=args, said=said, **changes)
 
 
 def _next_generation(server: Server) -> int:
@@ -235,27 +249,30 @@ def _verb_of(action: Action) -> Verb:
 
 
 def _act(actor: Actor, server_id: int, verb: Verb, **changes: Any) -> Action:
-    return _act_on(actor, get_server(actor, server_id, verb), verb, **changes)
+    return act_on(actor, get_server(actor, server_id, verb), verb, **changes)
 
 
-def _act_on(
+def act_on(
     actor: Actor,
     server: Server,
     verb: Verb,
     *,
     args: dict[str, Any] | None = None,
     said: str = "",
+    also: Callable[[], None] | None = None,
     **changes: Any,
 ) -> Action:
     """Check the state, then write intent, action and event in one transaction.
 
     The server's row is changed only if it still is as it was checked; the
-    database itself refuses a second open action.
+    database itself refuses a second open action. What the verb takes besides,
+    `also` takes in the same transaction.
     """
     _check_state(verb, server)
     wanted = wanted_after(verb)
     if wanted is not None:
         changes["power_wanted"] = wanted
+    changes.setdefault("lifecycle", server.lifecycle)  # an update of nothing would find no row
     as_checked = {name: getattr(server, name) for name in _CHECKED}
     with transaction.atomic():
         action = actions.submit(
@@ -269,6 +286,8 @@ def _act_on(
         )
         if not Server.objects.filter(pk=server.pk, **as_checked).update(**changes):
             raise Refused("conflict", "The server changed at the same moment. Please try again.")
+        if also is not None:
+            also()
         _say(actor, server, f"server.{verb}", _SAID[verb] + said, action_id=action.pk)
     return action
 
@@ -303,19 +322,24 @@ def scrub_seed(server: Server) -> Action:
 
     Raises `Refused` while something else is done to it, or if it is gone meanwhile.
     """
+    return _scrub(server, "scrub_seed", seed_secret_since=server.seed_secret_since)
+
+
+def scrub_rescue_seed(server: Server) -> Action:
+    """Housekeeping: the same for the seed of its rescue system."""
+    return _scrub(server, "scrub_rescue_seed", rescue_password_hash=server.rescue_password_hash)
+
+
+def _scrub(server: Server, command: str, **as_seen: Any) -> Action:
     with transaction.atomic():
         action = actions.submit(
-            "scrub_seed",
+            command,
             resource=("server", server.pk),
             actor=SYSTEM,
             project_id=server.project_id,
             group=str(server.host_id or ""),
         )
         # Only now, with its one open action held, does nobody delete it or write new secrets.
-        if not Server.objects.filter(
-            pk=server.pk,
-            lifecycle=Lifecycle.ACTIVE,
-            seed_secret_since=server.seed_secret_since,
-        ).exists():
+        if not Server.objects.filter(pk=server.pk, lifecycle=Lifecycle.ACTIVE, **as_seen).exists():
             raise Refused("conflict", "The server has changed meanwhile.")
     return action

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from hosts.errors import StagingBusy
 from hosts.images.errors import ImageError
-from hosts.models import GIB, StagedImage
+from hosts.models import GIB, Image, StagedImage
 from hosts.staging import stage
 from hosts.virt.errors import AgentUnavailable, ForeignObject, NotFound
 from hosts.virt.seed import build_seed
@@ -23,6 +23,7 @@ from vpspanel.actions.errors import Fail, Retry, Wait
 from vpspanel.events.services import record_event
 from vpspanel.sealing import unseal
 from vpspanel.servers.blueprint import SEED_BYTES, Secrets
+from vpspanel.servers.booting import define_wanted
 from vpspanel.servers.site import PATIENCE, Site, host_answers, planned_site_of, site_of
 
 # --- disks ------------------------------------------------------------------
@@ -41,7 +42,12 @@ def stage_new_image(context: Context) -> Outcome:
 
 
 def _stage(site: Site) -> None:
-    image, pool = site.image(), site.pool()
+    stage_on_pool(site, site.image())
+
+
+def stage_on_pool(site: Site, image: Image) -> None:
+    """The image lies on the pool of the server."""
+    pool = site.pool()
 
     def say(sent: int) -> None:
         site.context.progress(sent * 100 // max(1, image.size_bytes), "Copying the image")
@@ -107,9 +113,10 @@ def delete_all_disks(context: Context) -> Outcome:
 
 
 def delete_old_disks(context: Context) -> Outcome:
-    """Of all disks of the server only the one in use, and its seed, are left."""
+    """Of all disks of the server only the one in use, its seed and a rescue to come are left."""
     site = site_of(context)
-    _delete_volumes(site, keep=(site.server.disk_volume(), site.server.seed_volume))
+    rescue = site.server.rescue_volumes if site.server.rescue_enabled else ()
+    _delete_volumes(site, keep=(site.server.disk_volume(), site.server.seed_volume, *rescue))
     return Outcome()
 
 
@@ -251,10 +258,10 @@ def remove_network_filter(context: Context) -> Outcome:
 
 
 def define_domain(context: Context) -> Outcome:
-    """The guest is defined as the records say."""
+    """The guest is defined as the records say, with the system that its next start boots."""
     site = site_of(context)
     with host_answers():
-        site.driver.define(site.blueprint().domain())
+        define_wanted(site)
     return Outcome()
 
 
@@ -267,8 +274,10 @@ def define_new_domain(context: Context) -> Outcome:
 
 
 def restore_domain(context: Context) -> None:
-    """Undo of `define_new_domain`: the definition with the old disk."""
-    define_domain(context)
+    """Undo of `define_new_domain`: the definition with the old disk and what ran on it."""
+    site = site_of(context)
+    with host_answers():
+        site.driver.define(site.blueprint().domain(rescue=site.server.in_rescue))
 
 
 def undefine_domain(context: Context) -> None:
