@@ -26,6 +26,7 @@ LEVELS = (
     "lab hosts",
     "PostgreSQL",
     "Redis",
+    "API clients",
     "browser",
 )
 OF_MARKER = {
@@ -37,8 +38,11 @@ OF_MARKER = {
     "postgres": "PostgreSQL",
     "redis": "Redis",
     "both_databases": FAKE,  # and in the run on PostgreSQL once more
+    "clients": "API clients",
     "browser": "browser",
 }
+# Where deploy/setup puts the oldest client that is promised to work, beside the newest.
+OLDEST_CLIENT = Path(sys.prefix) / "share" / "hcloud-oldest"
 # Who uses one of these needs its level, marked or not.
 MARKER_OF_FIXTURE = {
     "kvm_host": "qemu",
@@ -79,10 +83,20 @@ def missing(marker: str) -> str:
         return "" if _listens(port) else f"no PostgreSQL listens on port {port}"
     if marker == "redis":
         return "" if _listens(6379) else "no Redis listens on port 6379"
+    if marker == "clients":
+        return _missing_for_clients()
     if marker == "browser":
         found = any(shutil.which(name) for name in ("chromium", "chromium-browser"))
         return "" if found else "Chromium is not installed"
     return ""
+
+
+def _missing_for_clients() -> str:
+    if not importlib.util.find_spec("hcloud"):
+        return "hcloud's Python client is not installed"
+    if not OLDEST_CLIENT.is_dir():
+        return "the oldest Python client is not installed: deploy/setup dev"
+    return "" if shutil.which("hcloud") else "hcloud-cli is not installed"
 
 
 def _missing_for_guests() -> str:

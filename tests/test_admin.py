@@ -21,6 +21,7 @@ from hosts.models_fleet import Enrolment, KnownHostKey
 from tests.world import World, make_image, make_user, make_world
 from vpspanel.accounts.models import User
 from vpspanel.accounts.services import add_ssh_key
+from vpspanel.accounts.token_services import create_token
 from vpspanel.events.models import Event
 from vpspanel.servers import services
 
@@ -54,6 +55,7 @@ def world(transactional_db: None) -> World:
         services.reboot(world.alice, server.pk)
     world.order("queued")
     add_ssh_key(world.alice, project=world.project, name="laptop", public_key=KEY)
+    create_token(world.alice, project=world.project, name="ci", may_write=True)
     IPAddress.objects.filter(owner=None).update(free_after=timezone.now() + timedelta(hours=1))
     image = make_image("broken")
     image.status, image.error = "unavailable", "<b>no room</b>"

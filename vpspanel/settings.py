@@ -103,9 +103,11 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "rest_framework",
 ]
 MIDDLEWARE = [
     "vpspanel.logs.RequestIdMiddleware",
+    "vpspanel.api.edge.JsonErrorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "vpspanel.static_files.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -279,6 +281,21 @@ if PRODUCTION:
     CSRF_COOKIE_NAME = "__Host-csrf"
     if ALLAUTH_TRUSTED_PROXY_COUNT:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- the API --------------------------------------------------------------------------
+# What a token may ask in an hour. It is refilled evenly, so that a burst costs only waiting.
+API_REQUESTS_PER_HOUR = env.int("API_REQUESTS_PER_HOUR", 3600)
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["vpspanel.api.auth.BearerToken"],
+    "DEFAULT_PERMISSION_CLASSES": ["vpspanel.api.auth.TokenMay"],
+    "DEFAULT_PARSER_CLASSES": ["vpspanel.api.edge.Json"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "vpspanel.api.edge.AlwaysJson",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "vpspanel.api.errors.answer_to",
+    "UNAUTHENTICATED_USER": None,
+    "COMPACT_JSON": True,
+}
 
 # --- logs -------------------------------------------------------------------------
 LOGGING = logs.logging_config(

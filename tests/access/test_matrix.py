@@ -17,7 +17,8 @@ from django.urls import reverse
 from hosts.models import Image, ImageStatus, ImageType
 from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
-from vpspanel.accounts.models import SSHKey, User
+from vpspanel.accounts.models import ApiToken, SSHKey, User
+from vpspanel.accounts.token_services import create_token
 from vpspanel.actions.models import Action
 from vpspanel.consoles.models import Recording
 from vpspanel.consoles.recorder import Recorder
@@ -66,6 +67,9 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "keys:list": (SIGNED_IN, None),
     "keys:add": (SIGNED_IN, SIGNED_IN),
     "keys:delete": (OPERATOR, OPERATOR),
+    "tokens:list": (SIGNED_IN, None),
+    "tokens:add": (SIGNED_IN, SIGNED_IN),
+    "tokens:revoke": (ADMIN, ADMIN),
     "projects:choose": (None, SIGNED_IN),
 }
 PEOPLE = {
@@ -82,24 +86,29 @@ NO_PROJECT_OF_THEIRS = {
     ("servers:order", "staff"),
     ("keys:add", "bob"),
     ("keys:add", "staff"),
+    ("tokens:add", "bob"),
+    ("tokens:add", "olga"),
+    ("tokens:add", "staff"),
 }
 RANK = [PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN]
 
 
 def our_names() -> list[str]:
-    """Every address of ours; the admin's and allauth's have tests of their own below."""
+    """Every page of ours; the admin's, allauth's and the API's have tests of their own."""
     names = [name for name, _ in all_addresses()]
-    return [name for name in names if not name.startswith(("admin:", "account_", "hijack:"))]
+    others = ("admin:", "account_", "hijack:", "api:")
+    return [name for name in names if not name.startswith(others)]
 
 
 @pytest.fixture
 def world(db: None) -> World:
-    """A running server and a key of Alice, and one of the staff without any permission."""
+    """A running server, a key and a token of Alice, and one of the staff without any permission."""
     world = make_world()
     world.running("web")
     SSHKey.objects.create(
         project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
     )
+    create_token(world.alice, project=world.project, name="ci", may_write=True)
     Image.objects.create(
         type=ImageType.SNAPSHOT,
         status=ImageStatus.AVAILABLE,
@@ -137,6 +146,8 @@ def address(name: str) -> str:
         ids["recording_id"] = Recording.objects.get().pk
     if "key_id" in route:
         ids["key_id"] = SSHKey.objects.get().pk
+    if "token_id" in route:
+        ids["token_id"] = ApiToken.objects.get().pk
     return reverse(name, kwargs=ids)
 
 
@@ -146,6 +157,7 @@ def records() -> dict[str, Any]:
         "actions": list(Action.objects.values_list("pk", "state")),
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
+        "tokens": list(ApiToken.objects.values()),
         "images": list(Image.objects.values()),
         "recordings": list(Recording.objects.values()),
     }
@@ -207,6 +219,8 @@ def _put_back(before: dict[str, Any]) -> None:
         Recording.objects.bulk_create([Recording(**row) for row in before["recordings"]])
     if not SSHKey.objects.exists():
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
+    if not ApiToken.objects.exists():
+        ApiToken.objects.bulk_create([ApiToken(**row) for row in before["tokens"]])
 
 
 def test_ids_that_do_not_exist_look_like_those_of_others(world: World) -> None:

@@ -80,6 +80,25 @@ def _clear_the_way(resource: tuple[str, int]) -> None:
             cancel(other, actor=SYSTEM)
 
 
+def record_done(
+    command: str, *, resource: tuple[str, int], actor: Actor, project_id: int | None = None
+) -> Action:
+    """An action that has succeeded already: a receipt for what needed no worker."""
+    now = timezone.now()
+    return Action.objects.create(
+        command=command,
+        resource_type=resource[0],
+        resource_id=resource[1],
+        project_id=project_id,
+        state=ActionState.SUCCESS,
+        progress=100,
+        run_after=now,
+        started=now,
+        finished=now,
+        actor=actor.user,
+    )
+
+
 def locked(other: Action | None) -> Refused:
     """The refusal that names what is in the way."""
     doing = other.command.replace("_", " ") if other is not None else "another action"

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from vpspanel.pages import changes, keys, order, power, projects, rescue, servers, snapshots
+from vpspanel.pages import (
+    changes,
+    keys,
+    order,
+    power,
+    projects,
+    rescue,
+    servers,
+    snapshots,
+    tokens,
+)
 
 server_urls: list[URLPattern] = [
     path("", servers.list_page, name="list"),
@@ -34,6 +44,11 @@ key_urls: list[URLPattern] = [
     path("add/", keys.add_key, name="add"),
     path("<int:key_id>/delete/", keys.delete_key, name="delete"),
 ]
+token_urls: list[URLPattern] = [
+    path("", tokens.list_tokens, name="list"),
+    path("add/", tokens.add_token, name="add"),
+    path("<int:token_id>/revoke/", tokens.revoke, name="revoke"),
+]
 snapshot_urls: list[URLPattern] = [
     path("", snapshots.list_images, name="list"),
     path(
@@ -47,6 +62,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", servers.home, name="home"),
     path("servers/", include((server_urls, "servers"))),
     path("keys/", include((key_urls, "keys"))),
+    path("tokens/", include((token_urls, "tokens"))),
     path("snapshots/", include((snapshot_urls, "snapshots"))),
     path("projects/", include((project_urls, "projects"))),
 ]

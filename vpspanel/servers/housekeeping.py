@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from hosts.figures import keep_figures
 from hosts.models import HostStatus
+from vpspanel.accounts.token_services import forget_old_answers
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM
@@ -33,6 +34,7 @@ def keep_house() -> None:
     end_unused_rescues(now)
     forget_old_secrets(now)
     keep_figures(now)
+    forget_old_answers(now)
 
 
 def scrub_old_seeds(now: datetime) -> int:

@@ -25,12 +25,14 @@ from vpspanel.actions.services import submit
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
+from vpspanel.labels import check_labels
 from vpspanel.sealing import seal
 from vpspanel.servers.access import get_project
 from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import (
     OrderKey,
     PlacementGroup,
+    PowerWanted,
     PrimaryIP,
     Server,
     ServerType,
@@ -139,25 +141,22 @@ def order_server(
     protect: bool = False,
     labels: dict[str, str] | None = None,
     placement_group: PlacementGroup | None = None,
+    start: bool = True,
     idempotency_key: str = "",
 ) -> Ordered:
     """Sell a server: quota, room, addresses, server and action in one transaction, or nothing.
 
-    Touches no host: a worker builds it. With an `idempotency_key`, the same
-    request again answers with the same server. Raises `Refused`.
+    Touches no host: a worker builds it, and starts it if it is to `start`. With
+    an `idempotency_key`, the same request again answers with the same server.
+    Raises `Refused`.
     """
     name = check_name(name)
+    labels = check_labels(labels or {})
     project = get_project(actor, project.pk, Role.ADMIN)
+    plan, keys = server_type.pk, [key.pk for key in ssh_keys]
+    group = [placement_group.pk] if placement_group else []
     request_hash = _hash(
-        name,
-        server_type.pk,
-        image.pk,
-        location.pk,
-        [key.pk for key in ssh_keys],
-        user_data,
-        protect,
-        labels or {},
-        *([placement_group.pk] if placement_group else []),
+        name, plan, image.pk, location.pk, keys, user_data, protect, labels, start, *group
     )
     earlier = _bought_with(project, idempotency_key, request_hash)
     if earlier is not None:
@@ -172,9 +171,10 @@ def order_server(
         password = None if ssh_keys else new_password()
         server = _sell(project, name, server_type, image, location, placement_group)
         _personalise(server, ssh_keys, user_data, password, protect=protect, labels=labels)
+        server.power_wanted = PowerWanted.ON if start else PowerWanted.OFF
         server.save()
         _address(server)
-        action = _submit(actor, server)
+        action = _submit(actor, server, start=start)
         _settle_key(project, idempotency_key, server, action)
         record_event(
             "server.ordered",
@@ -286,12 +286,12 @@ def _personalise(
     password: str | None,
     *,
     protect: bool,
-    labels: dict[str, str] | None,
+    labels: dict[str, str],
 ) -> None:
     server.authorized_keys = [f"{key.public_key} {key.name}" for key in ssh_keys]
     server.user_data_sealed = seal(user_data) if user_data else b""
     server.protect_delete = server.protect_rebuild = protect
-    server.labels = labels or {}
+    server.labels = labels
     if password is not None:
         server.root_password_sealed = seal(password)
         server.root_password_hash = crypt_hash(password)
@@ -309,13 +309,14 @@ def _address(server: Server) -> None:
         )
 
 
-def _submit(actor: Actor, server: Server) -> Action:
+def _submit(actor: Actor, server: Server, *, start: bool) -> Action:
     if server.host is None:
         raise ValueError("a server without a host cannot be created")
     return submit(
         "create",
         resource=("server", server.pk),
         actor=actor,
+        args={"start": start},
         project_id=server.project_id,
         group=str(server.host_id),
         group_limit=server.host.action_limit,

@@ -41,6 +41,17 @@ def start_rebuilt(context: Context) -> Outcome:
         return start_own(site)
 
 
+def start_created(context: Context) -> Outcome:
+    """The new guest runs, unless it was ordered to stay off."""
+    return start_domain(context) if context.action.args.get("start", True) else Outcome()
+
+
+def observe_created(context: Context) -> Outcome:
+    """The host says that the new guest is as it was ordered."""
+    wanted = Power.RUNNING if context.action.args.get("start", True) else Power.OFF
+    return _must_be(site_of(context), wanted)
+
+
 def start_again(context: Context) -> None:
     """Undo of the stop before a rebuild: it runs again if it did before."""
     site = site_of(context)

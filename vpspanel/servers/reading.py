@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from vpspanel.accounts.models import Member, Project, Role
+from vpspanel.accounts.models import Project, Role
+from vpspanel.accounts.roles import roles_of
 from vpspanel.actions.command import Command, registry
 from vpspanel.actions.models import FINAL_STATES, OPEN_STATES, Action, ActionState, StepRecord
 from vpspanel.events.actor import Actor
@@ -100,7 +101,7 @@ def list_servers(actor: Actor, servers: ServerSet | None = None) -> list[ServerR
 
 
 def _rows(actor: Actor, servers: Sequence[Server]) -> list[ServerRow]:
-    roles = dict(Member.objects.filter(user=actor.user).values_list("project_id", "role"))
+    roles = roles_of(actor)
     addresses = _addresses(servers)
     open_actions = {
         action.resource_id: action
@@ -115,7 +116,7 @@ def _rows(actor: Actor, servers: Sequence[Server]) -> list[ServerRow]:
             server,
             open_actions.get(server.pk),
             addresses[server.pk],
-            Role(roles[server.project_id]),
+            roles[server.project_id],
         )
         for server in servers
         if server.project_id in roles  # else he was taken out of it between the two queries

@@ -7,7 +7,7 @@ touched here. All raise `Refused`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -19,6 +19,7 @@ from vpspanel.actions.models import Action
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.services import record_event
+from vpspanel.labels import check_labels
 from vpspanel.sealing import seal, unseal
 from vpspanel.servers.access import get_action, get_server
 from vpspanel.servers.images import check_image_is_usable
@@ -168,6 +169,19 @@ def rename(actor: Actor, server_id: int, *, name: str) -> Server:
     return server
 
 
+def change_labels(actor: Actor, server_id: int, *, labels: Mapping[str, str]) -> Server:
+    """Give it these labels instead of those that it has."""
+    server = get_server(actor, server_id, Verb.RENAME)
+    new = check_labels(labels)
+    _check_state(Verb.RENAME, server)
+    if new != server.labels:
+        with transaction.atomic():
+            Server.objects.filter(pk=server.pk).update(labels=new)
+            _say(actor, server, "server.labelled", "Labels changed")
+        server.labels = new
+    return server
+
+
 def change_protection(actor: Actor, server_id: int, *, delete: bool, rebuild: bool) -> Server:
     """Protect it from being deleted and rebuilt, or no longer. Both must be equal, as in hcloud."""
     server = get_server(actor, server_id, Verb.CHANGE_PROTECTION)
@@ -202,6 +216,19 @@ def reveal_root_password(actor: Actor, server_id: int) -> str | None:
         if not taken:
             return None
         _say(actor, server, "server.password_revealed", "The root password was shown")
+    return unseal(sealed)
+
+
+def password_set_by(actor: Actor, action: Action) -> str | None:
+    """The root password that an action is about to set, for the program that asked for it.
+
+    None if it sets none. Only who may reset the password gets it; that it was given is recorded.
+    """
+    server = get_server(actor, action.resource_id, Verb.RESET_PASSWORD)
+    sealed = bytes(server.next_password_sealed)
+    if not action.is_open or not sealed:
+        return None
+    _say(actor, server, "server.password_revealed", "The root password was shown")
     return unseal(sealed)
 
 

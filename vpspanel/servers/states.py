@@ -125,6 +125,13 @@ def shown_status(facts: ServerFacts) -> Status:
     return _POWER_STATUS[PowerSeen(facts.power_seen)]
 
 
+def status_tables() -> tuple[
+    Mapping[Lifecycle, Status], Mapping[str, Status], Mapping[PowerSeen, Status]
+]:
+    """What `shown_status` looks up, in its order: by lifecycle, by open command, by power."""
+    return _LIFECYCLE_STATUS, _COMMAND_STATUS, _POWER_STATUS
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """When a verb is allowed.
