@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import path, re_path
 
+from vpspanel.consoles.log import boot_log
 from vpspanel.consoles.proxied import proxied_screen
 from vpspanel.consoles.rights import may_hear
 from vpspanel.consoles.serial import serial_console
@@ -16,6 +17,7 @@ from vpspanel.events.origin import refuse
 _nothing: Any = re_path("", refuse)  # type: ignore[arg-type]
 _consoles: list[Any] = [
     path("ws/console/serial/<int:server_id>/", serial_console),  # type: ignore[arg-type]
+    path("ws/console/log/<int:server_id>/", boot_log),  # type: ignore[arg-type]
     path("ws/console/vnc/<int:server_id>/", vnc_console),  # type: ignore[arg-type]
 ]
 console_urlpatterns: list[Any] = [*_consoles, _nothing]

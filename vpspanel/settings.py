@@ -55,8 +55,13 @@ SITE_NAME = env.str("SITE_NAME", "vpspanel")
 FORCE_SCRIPT_NAME = "/" + env.str("SITE_PATH", "").strip("/") if env.str("SITE_PATH", "") else None
 CURRENCY = env.str("CURRENCY", "EUR")  # ISO 4217; what prices are in
 IMAGE_DIR = Path(env.str("VPSPANEL_IMAGES", str(VAR_DIR / "images")))
+# The key pair and the known host keys for hosts over SSH; the certificates for hosts over TLS
+# (cacert.pem, clientcert.pem, clientkey.pem).
+SSH_DIR = Path(env.str("VPSPANEL_SSH", str(VAR_DIR / "ssh")))
+TLS_DIR = Path(env.str("VPSPANEL_TLS", str(VAR_DIR / "tls")))
 # How long a guest has to read its first-boot data before the secrets are taken out of it.
 SEED_SECRET_SECONDS = env.int("SEED_SECRET_SECONDS", 900)
+RESCUE_IMAGE = env.str("RESCUE_IMAGE", "tiny")
 # What `manage.py demo` enrols as the first host, and where its disks go: a
 # directory that QEMU's own user can reach.
 _simulated = (
@@ -98,9 +103,11 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "rest_framework",
 ]
 MIDDLEWARE = [
     "vpspanel.logs.RequestIdMiddleware",
+    "vpspanel.api.edge.JsonErrorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "vpspanel.static_files.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -274,6 +281,21 @@ if PRODUCTION:
     CSRF_COOKIE_NAME = "__Host-csrf"
     if ALLAUTH_TRUSTED_PROXY_COUNT:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- the API --------------------------------------------------------------------------
+# What a token may ask in an hour. It is refilled evenly, so that a burst costs only waiting.
+API_REQUESTS_PER_HOUR = env.int("API_REQUESTS_PER_HOUR", 3600)
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["vpspanel.api.auth.BearerToken"],
+    "DEFAULT_PERMISSION_CLASSES": ["vpspanel.api.auth.TokenMay"],
+    "DEFAULT_PARSER_CLASSES": ["vpspanel.api.edge.Json"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "vpspanel.api.edge.AlwaysJson",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "vpspanel.api.errors.answer_to",
+    "UNAUTHENTICATED_USER": None,
+    "COMPACT_JSON": True,
+}
 
 # --- logs -------------------------------------------------------------------------
 LOGGING = logs.logging_config(

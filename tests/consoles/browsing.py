@@ -27,12 +27,12 @@ def sign_in(page: Page, panel: Panel, user: User) -> None:
 
 def connected(page: Page) -> None:
     """Wait until the page says so."""
-    expect(page.locator("#connection")).to_have_text("Connected", timeout=10_000)
+    expect(page.locator("#connection")).to_have_text("Connected")
 
 
 def login(page: Page) -> None:
     """Sit down at the simulated shell."""
     connected(page)
-    expect(page.locator(ROWS)).to_contain_text("login:", timeout=10_000)
+    expect(page.locator(ROWS)).to_contain_text("login:")
     page.keyboard.type("root\n")
     expect(page.locator(ROWS)).to_contain_text("# ")

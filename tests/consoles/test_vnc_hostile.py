@@ -100,7 +100,7 @@ def test_the_page_survives(page: Page, panel: Panel, world: World, name: str) ->
     connected(page)
     page.get_by_role("tab", name="Screen").click()
     if attack.state:
-        expect(page.locator("#screen-connection")).to_have_text(attack.state, timeout=10_000)
+        expect(page.locator("#screen-connection")).to_have_text(attack.state)
     page.wait_for_timeout(300)
     assert page.title() == "Console of web"
     assert page.locator("#screen img, #screen script").count() == 0

@@ -15,6 +15,7 @@ from django.conf import settings
 from playwright.sync_api import Page, expect
 
 from tests.e2e.whole_panel import WholePanel, whole_panel
+from tests.hosts.images.guest import AFTER_THE_PROMPT
 from tests.kvm import KvmHost, kvm_host
 
 __all__ = ["kvm_host"]
@@ -151,12 +152,13 @@ def test_from_an_order_to_a_root_prompt_and_back(customer: Page, panel: WholePan
     with page.context.expect_page() as opened:
         page.locator("#console").click()
     console = opened.value
-    expect(console.locator("#connection")).to_have_text("Connected", timeout=15_000)
+    expect(console.locator("#connection")).to_have_text("Connected")
     console.keyboard.press("Enter")
     expect(console.locator(ROWS)).to_contain_text("story login:", timeout=90_000)
     to_login = time.monotonic() - began
     console.keyboard.type("root\n")
     expect(console.locator(ROWS)).to_contain_text("Password:", timeout=60_000)
+    console.wait_for_timeout(AFTER_THE_PROMPT * 1000)
     console.keyboard.type(f"{password}\n")
     expect(console.locator(ROWS)).to_contain_text("#", timeout=60_000)
     console.keyboard.type("uname -a\n")

@@ -67,12 +67,9 @@ def visit(panel: Panel, browser: Browser) -> Iterator[Open]:
 
 def _bad(kind: str, text: str) -> bool:
     # Chromium calls the answers to a form with a mistake and to a wrong address failed resources.
-    return (
-        kind in ("error", "warning")
-        and "422" not in text
-        and "404" not in text
-        and "WebSocket" not in text
-    )
+    # It drops what it fetches when a network card comes or goes: those of other tests' hosts do.
+    harmless = ("422", "404", "WebSocket", "ERR_NETWORK_CHANGED")
+    return kind in ("error", "warning") and not any(word in text for word in harmless)
 
 
 def test_an_order_is_watched_while_it_is_built(world: World, visit: Open) -> None:
@@ -85,7 +82,7 @@ def test_an_order_is_watched_while_it_is_built(world: World, visit: Open) -> Non
     expect(page.locator("#live-mark")).to_have_attribute("data-state", "live")
     page.evaluate("window.sameDocument = true")
     work()
-    expect(page.locator("#status")).to_have_text("Running", timeout=5000)
+    expect(page.locator("#status")).to_have_text("Running")
     assert page.evaluate("window.sameDocument") is True
 
 
@@ -97,9 +94,9 @@ def test_what_happens_elsewhere_shows_by_itself(world: World, visit: Open) -> No
         expect(opened.locator("#live-mark")).to_have_attribute("data-state", "live")
     Server.objects.filter(pk=server.pk).update(power_seen=PowerSeen.OFF)
     record_event("server.power", "It was powered off", resource=("server", server.pk))
-    expect(page.locator("#status")).to_have_text("Off", timeout=5000)
+    expect(page.locator("#status")).to_have_text("Off")
     expect(page.get_by_text("It was powered off")).to_be_visible()
-    expect(listed.locator(".status")).to_have_text("Off", timeout=5000)
+    expect(listed.locator(".status")).to_have_text("Off")
 
 
 def test_the_focus_and_an_open_menu_survive_a_change(world: World, visit: Open) -> None:
@@ -109,7 +106,7 @@ def test_the_focus_and_an_open_menu_survive_a_change(world: World, visit: Open) 
     page.locator("#hard summary").click()
     page.locator("#rename").focus()
     record_event("server.note", "Something new", resource=("server", server.pk))
-    expect(page.get_by_text("Something new")).to_be_visible(timeout=5000)
+    expect(page.get_by_text("Something new")).to_be_visible()
     expect(page.locator("#rename")).to_be_focused()
     expect(page.locator("#hard")).to_have_attribute("open", "")
 
@@ -119,7 +116,7 @@ def test_without_the_socket_it_polls(world: World, visit: Open) -> None:
     page = visit("/servers/", world.alice)
     page.route_web_socket("**/ws/events/**", lambda socket: socket.close())
     page.goto(page.url.replace("/servers/", f"/servers/{server.pk}/"))
-    expect(page.locator("#live-mark")).to_have_attribute("data-state", "polling", timeout=10_000)
+    expect(page.locator("#live-mark")).to_have_attribute("data-state", "polling")
     Server.objects.filter(pk=server.pk).update(power_seen=PowerSeen.OFF)
     expect(page.locator("#status")).to_have_text("Off", timeout=8000)
 
@@ -152,7 +149,7 @@ def test_deleting_in_a_dialog(world: World, visit: Open) -> None:
     expect(page.locator("#status")).to_have_text("Being deleted")
     expect(page.get_by_text("web is being deleted.")).to_be_visible()
     work()
-    expect(page.get_by_text("This server was deleted")).to_be_visible(timeout=5000)
+    expect(page.get_by_text("This server was deleted")).to_be_visible()
 
 
 def test_the_password_is_shown_once_and_copied(world: World, visit: Open, panel: Panel) -> None:
@@ -190,7 +187,7 @@ def test_the_filter_answers_while_typing(world: World, visit: Open) -> None:
     expect(page.locator("#live-mark")).to_have_attribute("data-state", "live")
     Server.objects.filter(name="beta").update(power_seen=PowerSeen.OFF)
     record_event("server.power", "Off", resource=("server", Server.objects.get(name="beta").pk))
-    expect(page.locator(".status")).to_have_text(["Off"], timeout=5000)
+    expect(page.locator(".status")).to_have_text(["Off"])
 
 
 def test_two_clicks_order_one_server(world: World, visit: Open) -> None:

@@ -47,6 +47,7 @@ class Hello:
 
     ticket: str
     acks: bool
+    again: bool  # the page has shown this console before
 
 
 class Bucket:
@@ -92,7 +93,7 @@ class Viewer:
         if not isinstance(message, dict) or not isinstance(message.get("ticket"), str):
             raise Ended(4400, "The first message must be a ticket.")
         self._acks = message.get("acks") is True
-        return Hello(message["ticket"], self._acks)
+        return Hello(message["ticket"], self._acks, message.get("again") is True)
 
     async def receive(self) -> bytes | dict[str, Any]:
         """The next thing that was typed, or the next JSON message that is not an ack."""

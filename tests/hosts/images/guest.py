@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 MAC = "52:54:00:12:34:56"
+# BusyBox's login throws away what was typed before it is done with asking.
+AFTER_THE_PROMPT = 2.0
 
 
 class Guest:
@@ -72,6 +74,7 @@ class Guest:
     def log_in(self, password: str, seconds: float = 20) -> None:
         self.type("root")
         self.wait_for("assword:", seconds)
+        time.sleep(AFTER_THE_PROMPT)
         self.type(password)
         self.wait_for("# ", seconds)
 

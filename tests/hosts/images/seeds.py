@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,7 @@ from tests.hosts.images.guest import MAC, Guest
 # Seconds of patience on a machine that does much else; costs are measured in processor time.
 PATIENCE = 90
 PASSWORD = "correct horse"
+SSH_FAILED = 255  # ssh's own code, not that of the command
 NETWORK = {
     "version": 2,
     "ethernets": {
@@ -64,14 +66,20 @@ def with_password(password: str) -> dict[str, object]:
 
 
 def ssh(guest: Guest, key: Path, command: str, seconds: float = PATIENCE) -> str:
-    """What a command prints that runs as root over SSH; fails if it does."""
+    """What a command prints that runs as root over SSH. Fails with what it said if it fails.
+
+    Tried again while SSH itself fails: cloud-init starts the server once more
+    when it has written its settings.
+    """
     options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes"]
     flags = [word for option in options for word in ("-o", option)]
-    done = subprocess.run(
-        ["ssh", *flags, "-i", str(key), "-p", str(guest.ssh_port), "root@127.0.0.1", command],
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=True,
-    )
+    line = ["ssh", *flags, "-i", str(key), "-p", str(guest.ssh_port), "root@127.0.0.1", command]
+    deadline = time.monotonic() + seconds
+    while True:
+        left = max(1.0, deadline - time.monotonic())
+        done = subprocess.run(line, capture_output=True, text=True, timeout=left, check=False)
+        if done.returncode != SSH_FAILED or time.monotonic() > deadline:
+            break
+        time.sleep(1)
+    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from hosts.images.build import BuiltImage
-from tests.hosts.images.guest import overlay, running
+from tests.hosts.images.guest import AFTER_THE_PROMPT, overlay, running
 from tests.hosts.images.seeds import (
     PASSWORD,
     PATIENCE,
@@ -108,7 +109,8 @@ def test_without_a_password_the_console_stays_locked(tmp_path: Path, tiny: Built
         guest.wait_for("web1 login:", PATIENCE)
         for password in ("", "root", "*"):
             guest.type("root")
-            guest.wait_for("assword:", 10)
+            guest.wait_for("assword:", PATIENCE)
+            time.sleep(AFTER_THE_PROMPT)
             guest.type(password)
-            guest.wait_for("Login incorrect", 15)
-            guest.wait_for("login:", 15)
+            guest.wait_for("Login incorrect", PATIENCE)
+            guest.wait_for("login:", PATIENCE)
