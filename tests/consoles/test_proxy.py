@@ -49,6 +49,7 @@ def alice(panel: Panel, world: World) -> Browser:
     return Browser(panel, world.alice)
 
 
+@pytest.mark.both_databases
 def test_a_screen_comes_through(alice: Browser, proxy: Panel, world: World) -> None:
     screen = ProxiedScreen(alice, proxy, world.server.pk)
     assert screen.socket.subprotocol == "binary"
