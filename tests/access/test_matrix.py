@@ -50,6 +50,8 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "consoles:status": (READER, None),
     "consoles:ticket": (None, READER),
     "consoles:power": (OPERATOR, OPERATOR),
+    "consoles:staff": (None, None),  # with the permission only: tests/consoles/test_staff.py
+    "consoles:staff_ticket": (None, None),
     "consoles:recordings": (READER, None),
     "consoles:recording": (READER, None),
     "consoles:recording_delete": (None, OPERATOR),

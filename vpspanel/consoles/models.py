@@ -17,6 +17,13 @@ class Kind(models.TextChoices):
     LOG = "log", "boot log"
 
 
+class Way(models.TextChoices):
+    """By what right a ticket was given."""
+
+    MEMBER = "member", "as a member of the project"
+    STAFF = "staff", "as staff"
+
+
 class Ticket(models.Model):
     """Useless to whoever reads the table: only digests of the secret and of the session."""
 
@@ -25,9 +32,13 @@ class Ticket(models.Model):
     session_digest = models.CharField(max_length=64, help_text="SHA-256 of the session key")
     server = models.ForeignKey(Server, models.CASCADE, related_name="+")
     kind = models.CharField(max_length=16, choices=Kind)
+    way = models.CharField(max_length=8, choices=Way, default=Way.MEMBER)
     created = models.DateTimeField(auto_now_add=True)
     expires = models.DateTimeField(db_index=True)
     used = models.DateTimeField(null=True)
+
+    class Meta:
+        permissions = (("watch_console", "Can watch the serial consoles of all customers"),)
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.server_id} for {self.user_id}"

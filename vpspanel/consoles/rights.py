@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from vpspanel.accounts.models import Member, Role
+from vpspanel.accounts.models import Member, Role, User
+from vpspanel.consoles.models import Way
 from vpspanel.events.guard import Checks, Loss, Pair
 from vpspanel.servers.access import includes
-from vpspanel.servers.models import Lifecycle
+from vpspanel.servers.models import Lifecycle, Server
 from vpspanel.servers.states import RULES, Verb
 
 TYPE_ROLE = Role.OPERATOR
+STAFF_PERMISSION = "consoles.watch_console"
 
 
 def may_hear(pairs: set[Pair]) -> dict[Pair, bool]:
@@ -40,9 +42,26 @@ def why_not(pairs: set[Pair]) -> dict[Pair, Loss]:
     return found
 
 
+def may_watch_as_staff(pairs: set[Pair]) -> dict[Pair, bool]:
+    """The pairs whose user is staff with the permission, and whose server has a console."""
+    users = User.objects.filter(
+        pk__in={user_id for user_id, _ in pairs}, is_active=True, is_staff=True
+    )
+    staff = {user.pk for user in users if user.has_perm(STAFF_PERMISSION)}
+    servers = set(
+        Server.objects.filter(
+            pk__in={server_id for _, server_id in pairs},
+            lifecycle__in=RULES[Verb.CONSOLE].lifecycles,
+        ).values_list("pk", flat=True)
+    )
+    return {pair: False for pair in pairs if pair[0] in staff and pair[1] in servers}
+
+
 DELETED = Loss(4404, "The server was deleted.")
 SUSPENDED = Loss(4403, "The server is suspended. Please contact support.")
 MEMBERS = Checks(may_watch, why_not)
+STAFF = Checks(may_watch_as_staff)
+CHECKS = {Way.MEMBER: MEMBERS, Way.STAFF: STAFF}
 
 
 def _members(pairs: set[Pair]) -> list[tuple[Pair, bool, Lifecycle, bool]]:

@@ -40,6 +40,7 @@ class Seat:
     types: bool
     changed: Callable[[], None]
     notice: Callable[[str], None]
+    banner: str = ""  # what everybody reads while he is here; of staff only
     seen: bool = True  # whether he has what the line wrote last
     watches: bool = False  # without the keyboard he sees the line all the same
     taken_by: str = ""  # who took the keyboard away
@@ -76,6 +77,11 @@ class SerialLine(Reopening[SerialStream]):
         """Everybody, in the order in which they came."""
         return list(self._feeds)
 
+    @property
+    def staff(self) -> list[Seat]:
+        """Those who look because they are staff: never unseen, never unrecorded."""
+        return [seat for seat in self._feeds if seat.banner]
+
     def join(self, seat: Seat) -> Feed:
         """Take the seat."""
         feed = self._feeds[seat] = Feed(self._drained.set)
@@ -83,6 +89,7 @@ class SerialLine(Reopening[SerialStream]):
         if self.holder is not None and self.holder.owner == seat.owner:
             self.take(seat)
         self._find_holder()
+        self._tape_staff()
         if self._task is None:
             self._task = asyncio.create_task(self._run(self._ending), name="serial line")
         self._tell_all()
@@ -95,9 +102,11 @@ class SerialLine(Reopening[SerialStream]):
             self.holder = None
             self._find_holder(f"{seat.name} left. You can type now.")
         self._drained.set()
-        self._tell_all()
         if not self._feeds:
             self.taping.stop("Everybody had left.")
+        elif self.taping.by_staff and not self.staff:
+            self.taping.stop("Staff had left.")
+        self._tell_all()
         if not self._feeds and self._task is not None:
             self._ending, self._task, self.state = self._task, None, None
             self._ending.cancel()
@@ -169,9 +178,17 @@ class SerialLine(Reopening[SerialStream]):
             return
         if on:
             self.taping.start(seat.actor)
+        elif self.staff:
+            seat.notice("Staff are watching: it is recorded until they leave.")
         else:
             self.taping.stop(f"{seat.name} ended it.")
         self._tell_all()
+
+    def _tape_staff(self) -> None:
+        """Nothing that staff see goes unrecorded, also when a recording has become too long."""
+        if not self.taping.by and self.staff:
+            self.taping.start(self.staff[0].actor, by_staff=True)
+            self._tell_all()
 
     def resize(self, seat: Seat, columns: int, rows: int) -> None:
         """The window of who types has this size."""
@@ -227,6 +244,7 @@ class SerialLine(Reopening[SerialStream]):
         while data := await stream.read():
             self._history.add(data)
             self.taping.output(data)
+            self._tape_staff()
             for seat, feed in self._feeds.items():
                 if self._sees(seat):
                     feed.put(data)

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from vpspanel.consoles.models import Kind, Ticket
-from vpspanel.consoles.rights import may_watch
+from vpspanel.consoles.models import Kind, Ticket, Way
+from vpspanel.consoles.rights import CHECKS, may_watch_as_staff
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -41,15 +41,36 @@ class Place:
     uuid: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a ticket opens: by what right, and whether to type as well."""
+
+    way: Way
+    types: bool
+
+
 def issue_ticket(actor: Actor, server_id: int, kind: Kind, session_key: str) -> str:
     """The secret that opens this console once, within `TICKET_LIFE`, from the same session.
 
     Raises `NotFound`, or `Refused` if the server's state or the user's haste forbids it.
     """
     server = get_server(actor, server_id, Verb.CONSOLE)
+    refuse_unless_open(server)
+    return _make_ticket(actor, server, kind, Way.MEMBER, session_key)
+
+
+def issue_staff_ticket(actor: Actor, server_id: int, session_key: str) -> str:
+    """The same for staff, who may watch any serial console. Raises `NotFound`, `Refused`."""
+    pair = (actor.user.pk if actor.user is not None else 0, server_id)
+    if pair not in may_watch_as_staff({pair}):
+        raise NotFound("server")
+    server = Server.objects.get(pk=server_id)
+    return _make_ticket(actor, server, Kind.SERIAL, Way.STAFF, session_key)
+
+
+def _make_ticket(actor: Actor, server: Server, kind: Kind, way: Way, session_key: str) -> str:
     if actor.user is None or not session_key:
         raise Refused("forbidden", "Consoles are for people who are signed in.")
-    _refuse_unless_open(server)
     now = timezone.now()
     Ticket.objects.filter(expires__lt=now - KEPT).delete()
     recent = Ticket.objects.filter(user=actor.user, created__gt=now - timedelta(minutes=1))
@@ -62,6 +83,7 @@ def issue_ticket(actor: Actor, server_id: int, kind: Kind, session_key: str) -> 
         session_digest=digest(session_key),
         server=server,
         kind=kind,
+        way=way,
         expires=now + TICKET_LIFE,
     )
     return secret
@@ -69,14 +91,13 @@ def issue_ticket(actor: Actor, server_id: int, kind: Kind, session_key: str) -> 
 
 def redeem_ticket(
     secret: str, *, user_id: int, server_id: int, kind: Kind, session_key: str
-) -> bool | None:
-    """Use the ticket up. None if it does not open this console for this session now;
-    else whether its owner may also type.
+) -> Pass | None:
+    """Use the ticket up. None if it does not open this console for this session now.
 
     One conditional UPDATE: of two that come at once, one wins.
     """
     now = timezone.now()
-    used = Ticket.objects.filter(
+    found = Ticket.objects.filter(
         digest=digest(secret),
         user_id=user_id,
         session_digest=digest(session_key),
@@ -84,11 +105,13 @@ def redeem_ticket(
         kind=kind,
         used=None,
         expires__gt=now,
-    ).update(used=now)
-    if used != 1:
+    )
+    if found.update(used=now) != 1:
         return None
+    way = Way(Ticket.objects.values_list("way", flat=True).get(digest=digest(secret)))
     pair = (user_id, server_id)
-    return may_watch({pair}).get(pair)
+    types = CHECKS[way].rights({pair}).get(pair)
+    return None if types is None else Pass(way, types)
 
 
 def digest(text: str) -> str:
@@ -148,7 +171,8 @@ def project_of(server_id: int) -> int:
     return Server.objects.values_list("project_id", flat=True).get(pk=server_id)
 
 
-def _refuse_unless_open(server: Server) -> None:
+def refuse_unless_open(server: Server) -> None:
+    """Raise what says why a member sees no console of it now."""
     if server.lifecycle not in RULES[Verb.CONSOLE].lifecycles:
         raise NotFound("server")
     if server.is_suspended:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from vpspanel.consoles import power, recording_views, views
+from vpspanel.consoles import power, recording_views, staff, views
 
 app_name = "consoles"
 urlpatterns = [
     path("servers/<int:server_id>/console/", views.page, name="page"),
     path("servers/<int:server_id>/console/ticket/", views.ticket, name="ticket"),
     path("servers/<int:server_id>/console/status/", views.status, name="status"),
+    path("staff/servers/<int:server_id>/console/", staff.page, name="staff"),
+    path("staff/servers/<int:server_id>/console/ticket/", staff.ticket, name="staff_ticket"),
     path("servers/<int:server_id>/console/power/", power.power, name="power"),
     path(
         "servers/<int:server_id>/console/recordings/",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Sequence
+
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -31,16 +35,38 @@ def page(request: HttpRequest, server_id: int) -> HttpResponse:
     actor = actor_of(request)
     server = _server(actor, server_id)
     role = role_of(actor, server.project_id)
-    return render(
-        request,
-        "console/page.html",
-        {
-            "server": server,
-            "status": _status(server),
-            "types": role is not None and includes(role, TYPE_ROLE),
-            "simulated": server.host is not None and server.host.uri.startswith("fake:"),
-        },
-    )
+    types = role is not None and includes(role, TYPE_ROLE)
+    ticket_url = reverse("consoles:ticket", args=[server_id])
+    return show_console(request, server, Mode.MEMBER, ticket_url=ticket_url, types=types)
+
+
+class Mode(enum.StrEnum):
+    """For whom the page is."""
+
+    MEMBER = "member"
+    STAFF = "staff"
+
+
+def show_console(
+    request: HttpRequest,
+    server: Server,
+    mode: Mode,
+    *,
+    ticket_url: str,
+    types: bool = False,
+    kinds: Sequence[str] = ("serial", "vnc"),
+) -> HttpResponse:
+    """The page with these consoles. Whoever calls it has looked up the right."""
+    context = {
+        "server": server,
+        "status": _status(server),
+        "types": types,
+        "mode": mode.value,
+        "kinds": kinds,
+        "ticket_url": ticket_url,
+        "simulated": server.host is not None and server.host.uri.startswith("fake:"),
+    }
+    return render(request, "console/page.html", context)
 
 
 @never_cache

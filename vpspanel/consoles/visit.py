@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import structlog
 from django.db import DatabaseError
 from django.db.models import ObjectDoesNotExist
 
 from vpspanel.consoles.console import Console
-from vpspanel.consoles.models import Kind
-from vpspanel.consoles.rights import MEMBERS
+from vpspanel.consoles.models import Kind, Way
+from vpspanel.consoles.rights import CHECKS
 from vpspanel.consoles.room import room
 from vpspanel.consoles.services import (
     How,
@@ -57,7 +58,7 @@ async def enter(
         await viewer.close(end)
 
 
-Maker = Callable[["Visit", bool, Hello], Console]
+Maker = Callable[["Visit", Hello], Console]
 
 
 class Visit:
@@ -68,6 +69,8 @@ class Visit:
         self.actor = Actor(scope["user"], "page", client[0] if client else None)
         self.server_id: int = scope["url_route"]["kwargs"]["server_id"]
         self._kind = kind
+        self.way = Way.MEMBER
+        self.types = False
         self.owner = owner
         self.viewer = viewer
         self.room = room()
@@ -88,7 +91,8 @@ class Visit:
         """Serve it until it is closed. Raises `Ended` if it never began."""
         with self.room.seat(self.owner.user_id, self.key):
             hello = await self.viewer.hello()
-            console = make(self, await self._redeem(hello.ticket), hello)
+            await self._redeem(hello.ticket)
+            console = make(self, hello)
             end = Ended(1011, "Something went wrong here.")
             try:
                 end = await self._watched(console)
@@ -113,15 +117,15 @@ class Visit:
         stop = tail().listen(_nudge_on(self.server_id, console))
         try:
             with (
-                guard_for(MEMBERS).watching(socket),
+                guard_for(CHECKS[self.way]).watching(socket),
                 self.room.present(self.key, console),
             ):
                 return await console.run()
         finally:
             stop()
 
-    async def _redeem(self, ticket: str) -> bool:
-        types = await self.room.threads.run(
+    async def _redeem(self, ticket: str) -> None:
+        found = await self.room.threads.run(
             redeem_ticket,
             ticket,
             user_id=self.owner.user_id,
@@ -129,9 +133,11 @@ class Visit:
             kind=self._kind,
             session_key=self.owner.session_key,
         )
-        if types is None:
+        if found is None:
             raise Ended(4410, "This link to the console is not valid any more.")
-        return types
+        self.way, self.types = found.way, found.types
+        if self.way is Way.STAFF:
+            self.actor = replace(self.actor, via="staff", label=f"{self.actor.name} (staff)")
 
     async def place(self) -> Place | None:
         """Where the server is now."""

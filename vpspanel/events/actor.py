@@ -14,12 +14,15 @@ class Actor:
     """A person or the system itself, and the way they came."""
 
     user: User | None
-    via: str  # page, api, admin, command, system
+    via: str  # page, api, admin, command, system; at consoles also staff, link
     ip: str | None = None
+    label: str = ""  # instead of the name
 
     @property
     def name(self) -> str:
         """What the timeline shows."""
+        if self.label:
+            return self.label
         return self.user.email if self.user is not None else self.via
 
 
