@@ -28,7 +28,7 @@ async function copy(text) {
     const before = document.activeElement;
     area.value = text;
     area.className = "visually-hidden";
-    document.body.append(area);
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
     const done = document.execCommand("copy");
     area.remove();
@@ -58,7 +58,10 @@ class View {
     pill.dataset.state = state;
     pill.textContent = WORDS[state];
     this.#message = QUIET.has(state) ? "" : message;
-    for (const id of this.offers) this.#part(id).hidden = ![offer].flat().includes(id);
+    for (const id of this.offers) {
+      const part = this.#part(id);
+      if (part) part.hidden = ![offer].flat().includes(id);
+    }
     if (!this.#timer || this.#message) this.#rest();
   }
 
@@ -209,6 +212,11 @@ press("boot-log", async () => {
   log ??= (await load("log")).start({ askTicket, address, serverId, serverName, form: byId("ticket") });
   log.show();
 });
+let share;
+press("share-open", async () => {
+  share ??= (await load("share")).start({ form: byId("ticket"), copy });
+  share.show();
+});
 let recordings;
 press("recordings-open", async () => {
   recordings ??= (await load("player")).start({ ...(await load("terminal")), ask: confirmed, form: byId("ticket") });
@@ -233,7 +241,7 @@ press("fullscreen", async () => {
   navigator.keyboard?.lock?.().catch(() => {}); // Escape and Ctrl+W then reach the server, where the browser can do that
   focusShown();
 });
-for (const id of ["help-text", "link", "log", "recordings"]) byId(id)?.addEventListener("close", focusShown);
+for (const id of ["help-text", "link", "log", "recordings", "share"]) byId(id)?.addEventListener("close", focusShown);
 
 if (byId("status")) followStatus();
 select(kinds.includes(location.hash.slice(1)) ? location.hash.slice(1) : kinds[0]);

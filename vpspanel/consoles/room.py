@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 PER_USER = 20  # open consoles and handshakes in this process
 PER_SERVER = 8  # of each kind
+GUESTS_PER_SERVER = 4
 
 Key = tuple[int, Kind]  # server, kind
 
@@ -49,15 +50,16 @@ class Room:
         """A place for one more. Raises `Ended` when there is none."""
         if self._users[user_id] >= PER_USER:
             raise Ended(4429, f"You have {PER_USER} consoles open. Close one first.")
-        if self._servers[key] >= PER_SERVER:
+        crowd: Hashable = ("guests", key) if user_id < 0 else key  # guests keep nobody else out
+        if self._servers[crowd] >= (GUESTS_PER_SERVER if user_id < 0 else PER_SERVER):
             raise Ended(4429, "Too many people have this console open.")
         self._users[user_id] += 1
-        self._servers[key] += 1
+        self._servers[crowd] += 1
         try:
             yield
         finally:
             _count_down(self._users, user_id)
-            _count_down(self._servers, key)
+            _count_down(self._servers, crowd)
 
     @contextlib.contextmanager
     def present(self, key: Key, console: Console) -> Iterator[None]:

@@ -44,6 +44,7 @@ def _make(visit: Visit, hello: Hello) -> SerialConsole:
         owner=visit.owner,
         types=visit.types,
         banner=_banner(visit),
+        is_guest=visit.is_guest,
         again=hello.again,
     )
 

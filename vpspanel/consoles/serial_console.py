@@ -35,10 +35,12 @@ class SerialConsole(Console):
         types: bool,
         again: bool,
         banner: str = "",
+        is_guest: bool = False,
     ):
         super().__init__(viewer, connected=connected, name=actor.name, types=types)
         self._line = line
         self._seat = Seat(actor, owner, types, self._news.set, self.notice, banner, seen=again)
+        self._is_guest = is_guest
         self._told_off = False
 
     def allow(self, types: bool) -> None:
@@ -114,6 +116,8 @@ class SerialConsole(Console):
             if seat is not self._seat and not seat.banner and (seat.watches or seat is holder)
         ]
         by = self._seat.taken_by or (holder.name if holder is not None else "")
+        if self._is_guest:  # who works there is nobody's business
+            return {"message": state.sentence.format(by="somebody")}
         return {
             "message": state.sentence.format(by=by),
             "others": others,

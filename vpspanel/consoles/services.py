@@ -7,12 +7,14 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from vpspanel.consoles.models import Kind, Ticket, Way
-from vpspanel.consoles.rights import CHECKS, may_watch_as_staff
+from vpspanel.consoles.models import Kind, ShareLink, Ticket, Way
+from vpspanel.consoles.rights import CHECKS, guest_id, may_watch_as_staff
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -43,10 +45,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What a ticket opens: by what right, and whether to type as well."""
+    """What a ticket opens: by what right, whether to type as well, for which user or guest."""
 
     way: Way
     types: bool
+    who: int
 
 
 def issue_ticket(actor: Actor, server_id: int, kind: Kind, session_key: str) -> str:
@@ -56,7 +59,7 @@ def issue_ticket(actor: Actor, server_id: int, kind: Kind, session_key: str) -> 
     """
     server = get_server(actor, server_id, Verb.CONSOLE)
     refuse_unless_open(server)
-    return _make_ticket(actor, server, kind, Way.MEMBER, session_key)
+    return _issue(actor, server, kind, Way.MEMBER, session_key)
 
 
 def issue_staff_ticket(actor: Actor, server_id: int, session_key: str) -> str:
@@ -65,26 +68,38 @@ def issue_staff_ticket(actor: Actor, server_id: int, session_key: str) -> str:
     if pair not in may_watch_as_staff({pair}):
         raise NotFound("server")
     server = Server.objects.get(pk=server_id)
-    return _make_ticket(actor, server, Kind.SERIAL, Way.STAFF, session_key)
+    return _issue(actor, server, Kind.SERIAL, Way.STAFF, session_key)
 
 
-def _make_ticket(actor: Actor, server: Server, kind: Kind, way: Way, session_key: str) -> str:
+def issue_link_ticket(link: ShareLink, session_key: str) -> str:
+    """The same for a guest by a link, which must be valid. Raises `Refused`."""
+    if not session_key:
+        raise Refused("forbidden", "Open the link again.")
+    recent = Ticket.objects.filter(link=link)
+    return _make_ticket(
+        recent, session_key, link=link, server=link.server, kind=link.kind, way=Way.LINK
+    )
+
+
+def _issue(actor: Actor, server: Server, kind: Kind, way: Way, session_key: str) -> str:
     if actor.user is None or not session_key:
         raise Refused("forbidden", "Consoles are for people who are signed in.")
+    theirs = Ticket.objects.filter(user=actor.user)
+    return _make_ticket(theirs, session_key, user=actor.user, server=server, kind=kind, way=way)
+
+
+def _make_ticket(theirs: QuerySet[Ticket], session_key: str, **facts: Any) -> str:
+    """The secret of a new ticket, if not too many of `theirs` are new."""
     now = timezone.now()
     Ticket.objects.filter(expires__lt=now - KEPT).delete()
-    recent = Ticket.objects.filter(user=actor.user, created__gt=now - timedelta(minutes=1))
-    if recent.count() >= TICKETS_IN_A_MINUTE:
+    if theirs.filter(created__gt=now - timedelta(minutes=1)).count() >= TICKETS_IN_A_MINUTE:
         raise Refused("rate_limit_exceeded", "Too many consoles in one minute. Please wait.")
     secret = secrets.token_urlsafe(32)
     Ticket.objects.create(
         digest=digest(secret),
-        user=actor.user,
         session_digest=digest(session_key),
-        server=server,
-        kind=kind,
-        way=way,
         expires=now + TICKET_LIFE,
+        **facts,
     )
     return secret
 
@@ -98,8 +113,8 @@ def redeem_ticket(
     """
     now = timezone.now()
     found = Ticket.objects.filter(
+        Q(user_id=user_id) | Q(way=Way.LINK),
         digest=digest(secret),
-        user_id=user_id,
         session_digest=digest(session_key),
         server_id=server_id,
         kind=kind,
@@ -108,10 +123,11 @@ def redeem_ticket(
     )
     if found.update(used=now) != 1:
         return None
-    way = Way(Ticket.objects.values_list("way", flat=True).get(digest=digest(secret)))
-    pair = (user_id, server_id)
-    types = CHECKS[way].rights({pair}).get(pair)
-    return None if types is None else Pass(way, types)
+    ticket = Ticket.objects.get(digest=digest(secret))
+    way = Way(ticket.way)
+    who = guest_id(ticket.link_id) if ticket.link_id is not None else user_id
+    types = CHECKS[way].rights({(who, server_id)}).get((who, server_id))
+    return None if types is None else Pass(way, types, who)
 
 
 def digest(text: str) -> str:

@@ -24,7 +24,7 @@ from vpspanel.servers.models import Server
 from vpspanel.servers.services import facts_of
 from vpspanel.servers.states import Status, Verb, shown_status
 
-STATUS_OF = {"not_found": 404, "forbidden": 403, "rate_limit_exceeded": 429}
+STATUS_OF = {"not_found": 404, "forbidden": 403, "rate_limit_exceeded": 429, "invalid_input": 422}
 
 
 @login_required
@@ -45,6 +45,7 @@ class Mode(enum.StrEnum):
 
     MEMBER = "member"
     STAFF = "staff"
+    GUEST = "guest"
 
 
 def show_console(
@@ -59,6 +60,7 @@ def show_console(
     """The page with these consoles. Whoever calls it has looked up the right."""
     context = {
         "server": server,
+        "name": "Shared console" if mode is Mode.GUEST else server.name,
         "status": _status(server),
         "types": types,
         "mode": mode.value,

@@ -13,7 +13,7 @@ from django.db.models import ObjectDoesNotExist
 
 from vpspanel.consoles.console import Console
 from vpspanel.consoles.models import Kind, Way
-from vpspanel.consoles.rights import CHECKS
+from vpspanel.consoles.rights import CHECKS, LINK_IN_SESSION, guest_id
 from vpspanel.consoles.room import room
 from vpspanel.consoles.services import (
     How,
@@ -45,7 +45,7 @@ async def enter(
     stay: Callable[[Visit], Awaitable[None]],
 ) -> None:
     """One websocket, from its handshake to its end; `stay` is what happens between."""
-    owner = owner_of(scope)
+    owner = owner_of(scope) or _guest_of(scope)
     if owner is None:
         await refuse(scope, receive, send)
         return
@@ -58,6 +58,15 @@ async def enter(
         await viewer.close(end)
 
 
+def _guest_of(scope: Scope) -> Owner | None:
+    """Whoever came by a link and has not signed in; None without a link."""
+    session = scope["session"]
+    link_id = session.get(LINK_IN_SESSION)
+    if not isinstance(link_id, int) or not session.session_key:
+        return None
+    return Owner(guest_id(link_id), session.session_key, "")
+
+
 Maker = Callable[["Visit", Hello], Console]
 
 
@@ -66,7 +75,8 @@ class Visit:
 
     def __init__(self, scope: Scope, owner: Owner, viewer: Viewer, kind: Kind):
         client = scope.get("client")
-        self.actor = Actor(scope["user"], "page", client[0] if client else None)
+        user = scope["user"] if scope["user"].is_authenticated else None
+        self.actor = Actor(user, "page", client[0] if client else None)
         self.server_id: int = scope["url_route"]["kwargs"]["server_id"]
         self._kind = kind
         self.way = Way.MEMBER
@@ -81,6 +91,11 @@ class Visit:
     def name(self) -> str:
         """Of the person who looks."""
         return self.actor.name
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether it is somebody who should learn no names."""
+        return self.way is Way.LINK
 
     @property
     def key(self) -> tuple[int, Kind]:
@@ -138,6 +153,9 @@ class Visit:
         self.way, self.types = found.way, found.types
         if self.way is Way.STAFF:
             self.actor = replace(self.actor, via="staff", label=f"{self.actor.name} (staff)")
+        elif self.way is Way.LINK:
+            self.owner = Owner(found.who, self.owner.session_key, "")
+            self.actor = Actor(None, "link", self.actor.ip, "Guest by link")
 
     async def place(self) -> Place | None:
         """Where the server is now."""

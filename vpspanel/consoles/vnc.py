@@ -29,4 +29,5 @@ def _make(visit: Visit, hello: Hello) -> ScreenConsole:
         connected=visit.note_connected,
         name=visit.name,
         types=visit.types,
+        is_guest=visit.is_guest,
     )
