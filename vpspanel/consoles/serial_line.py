@@ -177,7 +177,8 @@ class SerialLine(Reopening[SerialStream]):
         if not seat.types:
             return
         if on:
-            self.taping.start(seat.actor)
+            if not self.taping.start(seat.actor):
+                seat.notice("It is recorded already, or was a moment ago. Please wait a little.")
         elif self.staff:
             seat.notice("Staff are watching: it is recorded until they leave.")
         else:
