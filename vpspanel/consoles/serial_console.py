@@ -39,9 +39,14 @@ class SerialConsole(Console):
     ):
         super().__init__(viewer, connected=connected, name=actor.name, types=types)
         self._line = line
-        self._seat = Seat(actor, owner, types, self._news.set, self.notice, banner, seen=again)
+        self._seat = Seat(
+            actor, owner, types, self._news.set, self.notice, self._fail, banner, seen=again
+        )
         self._is_guest = is_guest
         self._told_off = False
+
+    def _fail(self) -> None:
+        self.end(1011, "Something went wrong here.")
 
     def allow(self, types: bool) -> None:
         if types != self._types:

@@ -32,14 +32,18 @@ TYPED_LIMIT = 256 * 1024  # bytes kept for a guest that does not read
 
 @dataclass(eq=False, slots=True)
 class Seat:
-    """One viewer's place at the line. `changed` is called when something is different for him,
-    `notice` with what he should be told besides."""
+    """One viewer's place at the line.
+
+    `changed` is called when something is different for him, `notice` with what
+    he should be told besides, `failed` when the line itself has broken.
+    """
 
     actor: Actor
     owner: Hashable  # the sign-in: tabs of one browser need no question
     types: bool
     changed: Callable[[], None]
     notice: Callable[[str], None]
+    failed: Callable[[], None]
     banner: str = ""  # what everybody reads while he is here; of staff only
     seen: bool = True  # whether he has what the line wrote last
     watches: bool = False  # without the keyboard he sees the line all the same
@@ -92,6 +96,7 @@ class SerialLine(Reopening[SerialStream]):
         self._tape_staff()
         if self._task is None:
             self._task = asyncio.create_task(self._run(self._ending), name="serial line")
+            self._task.add_done_callback(self._look_why)
         self._tell_all()
         return feed
 
@@ -117,6 +122,15 @@ class SerialLine(Reopening[SerialStream]):
         if before is not None:
             await asyncio.gather(before, return_exceptions=True)
         await self.keep_open()
+
+    def _look_why(self, task: asyncio.Task[None]) -> None:
+        """It ends by being cancelled only: else whoever looks would wait for ever."""
+        if task.cancelled() or task.exception() is None:
+            return
+        log.error("serial_line_failed", exc_info=task.exception())
+        self._task = self.state = None
+        for seat in self.seats:
+            seat.failed()
 
     def take(self, seat: Seat) -> None:
         """The keyboard is his from now on, if he may type."""
