@@ -23,7 +23,7 @@ export function start({ askTicket, address, serverId, serverName, form }) {
   function receive(ticket) {
     return new Promise((resolve, reject) => {
       const parts = [];
-      const socket = new WebSocket(address(`/ws/console/log/${serverId}/`));
+      const socket = new WebSocket(address(`${document.body.dataset.consoles}log/${serverId}/`));
       socket.binaryType = "arraybuffer";
       socket.onopen = () => socket.send(JSON.stringify({ type: "hello", ticket }));
       socket.onmessage = ({ data }) => parts.push(data);

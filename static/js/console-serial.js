@@ -135,7 +135,10 @@ export function start({ Link, newTerminal, search, copy, serverId, mayType, form
     return others?.length ? ["take", "watch"] : ["take"];
   }
 
-  function showOthers({ others = [], recording = "" }) {
+  function showOthers({ others = [], recording = "", banner = "" }) {
+    const said = banner && `${banner} It is recorded.`;
+    if (said !== byId("banner").textContent) byId("banner").textContent = said;
+    byId("banner").hidden = !said;
     const words = others.map(({ name, types }) => `${name} ${types ? "types" : "watches"}`).join(" · ");
     if (words !== byId("serial-others-text").textContent) byId("serial-others-text").textContent = words;
     byId("serial-others-text").hidden = !words;

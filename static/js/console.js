@@ -28,7 +28,7 @@ async function copy(text) {
     const before = document.activeElement;
     area.value = text;
     area.className = "visually-hidden";
-    document.body.append(area);
+    (document.querySelector("dialog[open]") ?? document.body).append(area);
     area.select();
     const done = document.execCommand("copy");
     area.remove();
@@ -58,7 +58,10 @@ class View {
     pill.dataset.state = state;
     pill.textContent = WORDS[state];
     this.#message = QUIET.has(state) ? "" : message;
-    for (const id of this.offers) this.#part(id).hidden = ![offer].flat().includes(id);
+    for (const id of this.offers) {
+      const part = this.#part(id);
+      if (part) part.hidden = ![offer].flat().includes(id);
+    }
     if (!this.#timer || this.#message) this.#rest();
   }
 
@@ -89,31 +92,33 @@ const starts = {
     ...common, keys: await load("keys"), novnc: document.body.dataset.novnc, view: new View("Screen", "screen-", ["again", "sign-in"]),
   }),
 };
+const kinds = Object.keys(starts).filter((name) => byId(`tab-${name}`));
 const consoles = {};
-let shown = "serial";
+let shown = kinds[0];
 
 // A console begins when it is first looked at, and stays while the other is shown.
 async function select(name, { grab = false } = {}) {
   shown = name;
-  for (const each of Object.keys(starts)) {
+  for (const each of kinds) {
     const on = each === name;
     byId(`tab-${each}`).setAttribute("aria-selected", String(on));
     byId(`tab-${each}`).tabIndex = on ? 0 : -1;
     byId(`panel-${each}`).hidden = !on;
     byId(`tools-${each}`).hidden = !on;
   }
-  history.replaceState(null, "", name === "serial" ? location.pathname : `#${name}`);
+  history.replaceState(null, "", name === kinds[0] ? location.pathname : `#${name}`);
   consoles[name] ??= starts[name]();
   const one = await consoles[name];
   if (grab && shown === name) one.focus();
 }
 
-const tabs = [byId("tab-serial"), byId("tab-screen")];
+const tabs = kinds.map((name) => byId(`tab-${name}`));
 for (const tab of tabs) {
   tab.addEventListener("click", (event) => select(tab.id.slice(4), { grab: event.detail > 0 }));
   tab.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
     const other = tabs.find((each) => each !== tab);
+    if (!other) return;
     other.focus();
     select(other.id.slice(4));
   });
@@ -207,6 +212,11 @@ press("boot-log", async () => {
   log ??= (await load("log")).start({ askTicket, address, serverId, serverName, form: byId("ticket") });
   log.show();
 });
+let share;
+press("share-open", async () => {
+  share ??= (await load("share")).start({ form: byId("ticket"), copy });
+  share.show();
+});
 let recordings;
 press("recordings-open", async () => {
   recordings ??= (await load("player")).start({ ...(await load("terminal")), ask: confirmed, form: byId("ticket") });
@@ -231,7 +241,7 @@ press("fullscreen", async () => {
   navigator.keyboard?.lock?.().catch(() => {}); // Escape and Ctrl+W then reach the server, where the browser can do that
   focusShown();
 });
-for (const id of ["help-text", "link", "log", "recordings"]) byId(id).addEventListener("close", focusShown);
+for (const id of ["help-text", "link", "log", "recordings", "share"]) byId(id)?.addEventListener("close", focusShown);
 
-followStatus();
-select(location.hash === "#screen" ? "screen" : "serial");
+if (byId("status")) followStatus();
+select(kinds.includes(location.hash.slice(1)) ? location.hash.slice(1) : kinds[0]);

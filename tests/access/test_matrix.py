@@ -20,7 +20,8 @@ from tests.world import World, make_user, make_world
 from vpspanel.accounts.models import ApiToken, SSHKey, User
 from vpspanel.accounts.token_services import create_token
 from vpspanel.actions.models import Action
-from vpspanel.consoles.models import Recording
+from vpspanel.consoles.links import create_link
+from vpspanel.consoles.models import Recording, ShareLink
 from vpspanel.consoles.recorder import Recorder
 from vpspanel.consoles.recordings import keep_recording
 from vpspanel.events.actor import Actor
@@ -61,6 +62,14 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "consoles:status": (READER, None),
     "consoles:ticket": (None, READER),
     "consoles:power": (OPERATOR, OPERATOR),
+    "consoles:staff": (None, None),  # with the permission only: tests/consoles/test_staff.py
+    "consoles:staff_ticket": (None, None),
+    "consoles:links": (OPERATOR, OPERATOR),
+    "consoles:link_revoke": (None, OPERATOR),
+    "consoles:shared": (PUBLIC, None),
+    "consoles:shared_enter": (None, PUBLIC),
+    "consoles:shared_console": (None, None),  # with a link only: tests/consoles/test_links.py
+    "consoles:shared_ticket": (None, None),
     "consoles:recordings": (READER, None),
     "consoles:recording": (READER, None),
     "consoles:recording_delete": (None, OPERATOR),
@@ -121,6 +130,7 @@ def world(db: None) -> World:
     User.objects.filter(pk=user.pk).update(is_staff=True)
     server = Server.objects.get()
     actor = Actor(world.alice.user, "page")
+    create_link(actor, server.pk, "serial", "1h")
     keep_recording(server.pk, Recorder(actor, (80, 24), by_staff=False).finish("It ended."))
     return world
 
@@ -144,6 +154,8 @@ def address(name: str) -> str:
         ids["image_id"] = Image.objects.get(owner__isnull=False).pk
     if "recording_id" in route:
         ids["recording_id"] = Recording.objects.get().pk
+    if "link_id" in route:
+        ids["link_id"] = ShareLink.objects.get().pk
     if "key_id" in route:
         ids["key_id"] = SSHKey.objects.get().pk
     if "token_id" in route:

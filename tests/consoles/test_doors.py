@@ -15,8 +15,8 @@ from websockets.exceptions import InvalidStatus
 from tests.consoles.conftest import World
 from tests.consoles.panel import Browser, Panel
 from vpspanel.accounts.models import Member
-from vpspanel.consoles.models import Kind, Ticket
-from vpspanel.consoles.services import digest, issue_ticket, redeem_ticket
+from vpspanel.consoles.models import Kind, Ticket, Way
+from vpspanel.consoles.services import Pass, digest, issue_ticket, redeem_ticket
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.servers.models import Lifecycle, Server
@@ -194,7 +194,7 @@ def test_of_many_who_show_a_ticket_at_once_one_gets_in(world: World) -> None:
     secret = issue_ticket(Actor(world.alice, "page"), world.server.pk, Kind.SERIAL, "key")
     barrier = threading.Barrier(8)
 
-    def show(_: int) -> bool | None:
+    def show(_: int) -> Pass | None:
         barrier.wait(10)
         try:
             return redeem_ticket(
@@ -209,7 +209,7 @@ def test_of_many_who_show_a_ticket_at_once_one_gets_in(world: World) -> None:
 
     with ThreadPoolExecutor(8) as people:
         answers = list(people.map(show, range(8)))
-    assert answers.count(True) == 1
+    assert answers.count(Pass(Way.MEMBER, True, world.alice.pk)) == 1
     assert answers.count(None) == 7
 
 
@@ -245,7 +245,7 @@ def test_redeeming_says_who_may_type(world: World) -> None:
             kind=Kind.SERIAL,
             session_key="key",
         )
-        assert found is types
+        assert found == Pass(Way.MEMBER, types, user.pk)
 
 
 def handshake(panel: Panel, headers: list[str]) -> bytes:

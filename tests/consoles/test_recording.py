@@ -129,6 +129,15 @@ def test_what_is_written_is_kept_and_everybody_knows(panel: Panel, world: World)
     reader.close()
 
 
+def test_who_switches_quickly_makes_one_only(panel: Panel, world: World) -> None:
+    terminal = start_recording(panel, world)
+    for on in (False, True) * 10:
+        terminal.send_json({"type": "record", "on": on})
+    assert "Please wait" in terminal.until_notice()
+    terminal.close()
+    recorded(world)
+
+
 def test_it_ends_when_everybody_has_left(panel: Panel, world: World) -> None:
     start_recording(panel, world).close()
     assert recorded(world).ended == "Everybody had left."

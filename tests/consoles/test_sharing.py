@@ -216,6 +216,22 @@ def test_a_watcher_that_stalls_slows_nobody(panel: Panel, world: World) -> None:
     first.close()
 
 
+def test_a_holder_that_stalls_holds_up_no_watcher(panel: Panel, world: World) -> None:
+    stalled = Browser(panel, world.alice).console(world.server.pk, max_queue=1)
+    stalled.login()
+    reader = Browser(panel, world.rita).console(world.server.pk)
+    reader.until_state("watching")
+    stalled.type("yes flood\r")
+    got = 0
+    end = time.monotonic() + 20
+    while got < 4 * 1024 * 1024:
+        reader.step(max(0.01, end - time.monotonic()))
+        got += len(reader.output)
+        reader.output = b""
+    stalled.socket.socket.close()
+    reader.close()
+
+
 def test_a_console_that_another_process_holds_is_said_and_taken(
     panel: Panel, world: World, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from vpspanel.accounts.models import Account, User
 from vpspanel.accounts.services import require_key_role
 from vpspanel.actions.models import Action, ActionState
 from vpspanel.consoles.rights import may_watch
-from vpspanel.consoles.services import _refuse_unless_open
+from vpspanel.consoles.services import refuse_unless_open
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.servers import services
@@ -51,7 +51,7 @@ def test_the_consoles_of_a_suspended_account_are_closed(world: World) -> None:
     Account.objects.update(suspended_at=timezone.now())
     assert may_watch({pair}) == {}
     with pytest.raises(Refused, match="suspended"):
-        _refuse_unless_open(get_server(world.alice, server.pk))
+        refuse_unless_open(get_server(world.alice, server.pk))
 
 
 def test_a_list_takes_as_many_queries_for_one_server_as_for_many(world: World) -> None:

@@ -17,17 +17,50 @@ class Kind(models.TextChoices):
     LOG = "log", "boot log"
 
 
+class Way(models.TextChoices):
+    """By what right a ticket was given."""
+
+    MEMBER = "member", "as a member of the project"
+    STAFF = "staff", "as staff"
+    LINK = "link", "by a link"
+
+
+class ShareLink(models.Model):
+    """Lets whoever has its secret watch one console. Useless to whoever reads the table."""
+
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the secret")
+    server = models.ForeignKey(Server, models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=16, choices=Kind)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    created_by_name = models.CharField(max_length=254)
+    created = models.DateTimeField(auto_now_add=True)
+    expires = models.DateTimeField(db_index=True)
+    revoked = models.DateTimeField(null=True)
+    last_used = models.DateTimeField(null=True)
+    uses = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.server_id} until {self.expires}"
+
+
 class Ticket(models.Model):
     """Useless to whoever reads the table: only digests of the secret and of the session."""
 
     digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the secret")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
+    link = models.ForeignKey(ShareLink, models.CASCADE, null=True, related_name="+")
     session_digest = models.CharField(max_length=64, help_text="SHA-256 of the session key")
     server = models.ForeignKey(Server, models.CASCADE, related_name="+")
     kind = models.CharField(max_length=16, choices=Kind)
+    way = models.CharField(max_length=8, choices=Way, default=Way.MEMBER)
     created = models.DateTimeField(auto_now_add=True)
     expires = models.DateTimeField(db_index=True)
     used = models.DateTimeField(null=True)
+
+    class Meta:
+        permissions = (("watch_console", "Can watch the serial consoles of all customers"),)
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.server_id} for {self.user_id}"

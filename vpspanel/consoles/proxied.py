@@ -30,13 +30,13 @@ async def proxied_screen(scope: Scope, receive: Receive, send: Send) -> None:
     """The endpoint; its server is a `Caller`."""
     caller: Caller = scope["caller"]
 
-    def make(visit: Visit, types: bool, hello: Hello) -> ProxiedScreen:
+    def make(visit: Visit, hello: Hello) -> ProxiedScreen:
         return ProxiedScreen(
             visit.viewer,
             place=visit.place,
             connected=visit.note_connected,
             name=visit.name,
-            types=types,
+            types=visit.types,
             caller=caller,
         )
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from vpspanel.accounts.models import Member, Role
-from vpspanel.events.guard import Checks, Loss, Pair
+from django.utils import timezone
+
+from vpspanel.accounts.models import Member, Role, User
+from vpspanel.consoles.models import ShareLink, Way
+from vpspanel.events.guard import Checks, Loss, Owner, Pair
 from vpspanel.servers.access import includes
-from vpspanel.servers.models import Lifecycle
+from vpspanel.servers.models import Lifecycle, Server
 from vpspanel.servers.states import RULES, Verb
 
 TYPE_ROLE = Role.OPERATOR
+LINK_IN_SESSION = "console_link"
+STAFF_PERMISSION = "consoles.watch_console"
 
 
 def may_hear(pairs: set[Pair]) -> dict[Pair, bool]:
@@ -40,9 +45,62 @@ def why_not(pairs: set[Pair]) -> dict[Pair, Loss]:
     return found
 
 
+def may_watch_as_staff(pairs: set[Pair]) -> dict[Pair, bool]:
+    """The pairs whose user is staff with the permission, and whose server has a console."""
+    users = User.objects.filter(
+        pk__in={user_id for user_id, _ in pairs}, is_active=True, is_staff=True
+    )
+    staff = {user.pk for user in users if user.has_perm(STAFF_PERMISSION)}
+    servers = set(
+        Server.objects.filter(
+            pk__in={server_id for _, server_id in pairs},
+            lifecycle__in=RULES[Verb.CONSOLE].lifecycles,
+        ).values_list("pk", flat=True)
+    )
+    return {pair: False for pair in pairs if pair[0] in staff and pair[1] in servers}
+
+
+def valid_links(link_ids: set[int]) -> set[int]:
+    """Those of these links that open their console now."""
+    found = ShareLink.objects.filter(
+        pk__in=link_ids,
+        revoked=None,
+        expires__gt=timezone.now(),
+        server__lifecycle__in=RULES[Verb.CONSOLE].lifecycles,
+        server__suspended_at=None,
+        server__project__account__suspended_at=None,
+    )
+    return set(found.values_list("pk", flat=True))
+
+
+def may_watch_by_link(pairs: set[Pair]) -> dict[Pair, bool]:
+    """The pairs of a guest (see `guest_id`) and the server of his link, while that is valid."""
+    valid = valid_links({-guest for guest, _ in pairs})
+    servers = ShareLink.objects.filter(pk__in=valid).values_list("pk", "server_id")
+    return {pair: False for pair in pairs if (-pair[0], pair[1]) in set(servers)}
+
+
+def guest_id(link_id: int) -> int:
+    """How guards and rooms know whoever came by this link: no user has such a number."""
+    return -link_id
+
+
+def link_over(pairs: set[Pair]) -> dict[Pair, Loss]:
+    """What a guest is told at the end."""
+    return dict.fromkeys(pairs, Loss(4403, "This link was revoked or has expired."))
+
+
+def everybody(owners: set[Owner]) -> set[Owner]:
+    """Guests have not signed in: their link is what counts."""
+    return owners
+
+
 DELETED = Loss(4404, "The server was deleted.")
 SUSPENDED = Loss(4403, "The server is suspended. Please contact support.")
 MEMBERS = Checks(may_watch, why_not)
+STAFF = Checks(may_watch_as_staff)
+GUESTS = Checks(may_watch_by_link, link_over, everybody)
+CHECKS = {Way.MEMBER: MEMBERS, Way.STAFF: STAFF, Way.LINK: GUESTS}
 
 
 def _members(pairs: set[Pair]) -> list[tuple[Pair, bool, Lifecycle, bool]]:

@@ -26,6 +26,8 @@ from vpspanel.events.threads import DatabaseThreads
 
 log = structlog.get_logger(__name__)
 
+GUESTS_PER_SERVER = 4
+
 Key = tuple[int, Kind]  # server, kind
 
 
@@ -45,18 +47,21 @@ class Room:
     @contextlib.contextmanager
     def seat(self, user_id: int, key: Key) -> Iterator[None]:
         """A place for one more, from its handshake on. Raises `Ended` when there is none."""
-        if self._users[user_id] >= settings.CONSOLES_PER_USER:
-            most = settings.CONSOLES_PER_USER
+        most = settings.CONSOLES_PER_USER
+        if self._users[user_id] >= most:
             raise Ended(4429, f"You have {most} consoles open. Close one first.")
-        if self._servers[key] >= settings.CONSOLES_PER_SERVER:
+        crowd: Hashable = ("guests", key) if user_id < 0 else key  # guests keep nobody else out
+        if self._servers[crowd] >= (
+            GUESTS_PER_SERVER if user_id < 0 else settings.CONSOLES_PER_SERVER
+        ):
             raise Ended(4429, "Too many people have this console open.")
         self._users[user_id] += 1
-        self._servers[key] += 1
+        self._servers[crowd] += 1
         try:
             yield
         finally:
             _count_down(self._users, user_id)
-            _count_down(self._servers, key)
+            _count_down(self._servers, crowd)
 
     @contextlib.contextmanager
     def present(self, key: Key, console: Console) -> Iterator[None]:

@@ -100,6 +100,7 @@ class ScreenConsole(Reopening[Line], Console):
         connected: Callable[[How], None],
         name: str,
         types: bool,
+        is_guest: bool = False,
     ):
         Console.__init__(self, viewer, connected=connected, name=name, types=types)
         Reopening.__init__(self)
@@ -108,6 +109,7 @@ class ScreenConsole(Reopening[Line], Console):
         self._line: Line | None = None
         self._number = 0
         self._filter: ClientFilter | None = None  # once the page has begun on this line
+        self._is_guest = is_guest  # who learns no names
         self._others: list[str] = []
 
     def allow(self, types: bool) -> None:
@@ -116,7 +118,7 @@ class ScreenConsole(Reopening[Line], Console):
         super().allow(types)
 
     def meet(self, names: Sequence[str]) -> None:
-        if self._others != list(names):
+        if not self._is_guest and self._others != list(names):
             self._others = list(names)
             self._news.set()
 

@@ -9,10 +9,10 @@ The first message is `{"type": "hello", "ticket": "…", "acks": true}`, with
 `"again": true` if the page has shown this console before; the ticket is never
 in the address, which ends up in logs. After that binary frames are bytes. Text
 frames are JSON: to the page `state` (`state`, `message`, `types`: whether the
-viewer may type, `others`: who else is here), `notice` (`message`) and `past`
-(`bytes`: so many of the next were written before); from the page `ack`
-(`bytes`), `take` (the keyboard), `watch`, `record` (`on`), and `size`
-(`columns`, `rows`) of the window.
+viewer may type, `others`: who else is here, `recording`: by whom, `banner`),
+`notice` (`message`) and `past` (`bytes`: so many of the next were written
+before); from the page `ack` (`bytes`), `take` (the keyboard), `watch`, `record`
+(`on`), and `size` (`columns`, `rows`) of the window.
 Close codes: 4400 nonsense, 4401 signed out, 4403 the right was lost, 4404 the
 server was deleted, 4408 no ticket or no reading in time, 4410 the ticket does
 not open this, 4411 idle for too long, 4429 too many consoles, 1009 too big.
@@ -20,7 +20,9 @@ not open this, 4411 idle for too long, 4429 too many consoles, 1009 too big.
 
 from __future__ import annotations
 
-from vpspanel.consoles.models import Kind
+from django.conf import settings
+
+from vpspanel.consoles.models import Kind, Way
 from vpspanel.consoles.serial_console import SerialConsole
 from vpspanel.consoles.viewer import Hello
 from vpspanel.consoles.visit import Visit, serve
@@ -32,13 +34,23 @@ async def serial_console(scope: Scope, receive: Receive, send: Send) -> None:
     await serve(scope, receive, send, Kind.SERIAL, _make)
 
 
-def _make(visit: Visit, types: bool, hello: Hello) -> SerialConsole:
+def _make(visit: Visit, hello: Hello) -> SerialConsole:
     return SerialConsole(
         visit.viewer,
         line=visit.room.line(visit.server_id),
         connected=visit.note_connected,
         actor=visit.actor,
         owner=visit.owner,
-        types=types,
+        types=visit.types,
+        banner=_banner(visit),
+        is_guest=visit.is_guest,
         again=hello.again,
     )
+
+
+def _banner(visit: Visit) -> str:
+    """What everybody at the console reads while staff are there."""
+    user = visit.actor.user
+    if visit.way is not Way.STAFF or user is None:
+        return ""
+    return f"Staff of {settings.SITE_NAME} is watching: {user.get_full_name() or user.email}."

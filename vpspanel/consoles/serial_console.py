@@ -34,11 +34,19 @@ class SerialConsole(Console):
         owner: Owner,
         types: bool,
         again: bool,
+        banner: str = "",
+        is_guest: bool = False,
     ):
         super().__init__(viewer, connected=connected, name=actor.name, types=types)
         self._line = line
-        self._seat = Seat(actor, owner, types, self._news.set, self.notice, seen=again)
+        self._seat = Seat(
+            actor, owner, types, self._news.set, self.notice, self._fail, banner, seen=again
+        )
+        self._is_guest = is_guest
         self._told_off = False
+
+    def _fail(self) -> None:
+        self.end(1011, "Something went wrong here.")
 
     def allow(self, types: bool) -> None:
         if types != self._types:
@@ -110,13 +118,16 @@ class SerialConsole(Console):
         others = [
             {"name": seat.name, "types": seat is holder}
             for seat in self._line.seats
-            if seat is not self._seat and (seat.watches or seat is holder)
+            if seat is not self._seat and not seat.banner and (seat.watches or seat is holder)
         ]
         by = self._seat.taken_by or (holder.name if holder is not None else "")
+        if self._is_guest:  # who works there is nobody's business
+            return {"message": state.sentence.format(by="somebody")}
         return {
             "message": state.sentence.format(by=by),
             "others": others,
             "recording": self._line.taping.by,
+            "banner": " ".join(sorted({other.banner for other in self._line.staff})),
         }
 
     async def _say(self) -> None:

@@ -32,14 +32,19 @@ TYPED_LIMIT = 256 * 1024  # bytes kept for a guest that does not read
 
 @dataclass(eq=False, slots=True)
 class Seat:
-    """One viewer's place at the line. `changed` is called when something is different for him,
-    `notice` with what he should be told besides."""
+    """One viewer's place at the line.
+
+    `changed` is called when something is different for him, `notice` with what
+    he should be told besides, `failed` when the line itself has broken.
+    """
 
     actor: Actor
     owner: Hashable  # the sign-in: tabs of one browser need no question
     types: bool
     changed: Callable[[], None]
     notice: Callable[[str], None]
+    failed: Callable[[], None]
+    banner: str = ""  # what everybody reads while he is here; of staff only
     seen: bool = True  # whether he has what the line wrote last
     watches: bool = False  # without the keyboard he sees the line all the same
     taken_by: str = ""  # who took the keyboard away
@@ -76,6 +81,11 @@ class SerialLine(Reopening[SerialStream]):
         """Everybody, in the order in which they came."""
         return list(self._feeds)
 
+    @property
+    def staff(self) -> list[Seat]:
+        """Those who look because they are staff: never unseen, never unrecorded."""
+        return [seat for seat in self._feeds if seat.banner]
+
     def join(self, seat: Seat) -> Feed:
         """Take the seat."""
         feed = self._feeds[seat] = Feed(self._drained.set)
@@ -83,8 +93,10 @@ class SerialLine(Reopening[SerialStream]):
         if self.holder is not None and self.holder.owner == seat.owner:
             self.take(seat)
         self._find_holder()
+        self._tape_staff()
         if self._task is None:
             self._task = asyncio.create_task(self._run(self._ending), name="serial line")
+            self._task.add_done_callback(self._look_why)
         self._tell_all()
         return feed
 
@@ -95,9 +107,11 @@ class SerialLine(Reopening[SerialStream]):
             self.holder = None
             self._find_holder(f"{seat.name} left. You can type now.")
         self._drained.set()
-        self._tell_all()
         if not self._feeds:
             self.taping.stop("Everybody had left.")
+        elif self.taping.by_staff and not self.staff:
+            self.taping.stop("Staff had left.")
+        self._tell_all()
         if not self._feeds and self._task is not None:
             self._ending, self._task, self.state = self._task, None, None
             self._ending.cancel()
@@ -108,6 +122,15 @@ class SerialLine(Reopening[SerialStream]):
         if before is not None:
             await asyncio.gather(before, return_exceptions=True)
         await self.keep_open()
+
+    def _look_why(self, task: asyncio.Task[None]) -> None:
+        """It ends by being cancelled only: else whoever looks would wait for ever."""
+        if task.cancelled() or task.exception() is None:
+            return
+        log.error("serial_line_failed", exc_info=task.exception())
+        self._task = self.state = None
+        for seat in self.seats:
+            seat.failed()
 
     def take(self, seat: Seat) -> None:
         """The keyboard is his from now on, if he may type."""
@@ -168,10 +191,19 @@ class SerialLine(Reopening[SerialStream]):
         if not seat.types:
             return
         if on:
-            self.taping.start(seat.actor)
+            if not self.taping.start(seat.actor):
+                seat.notice("It is recorded already, or was a moment ago. Please wait a little.")
+        elif self.staff:
+            seat.notice("Staff are watching: it is recorded until they leave.")
         else:
             self.taping.stop(f"{seat.name} ended it.")
         self._tell_all()
+
+    def _tape_staff(self) -> None:
+        """Nothing that staff see goes unrecorded, also when a recording has become too long."""
+        if not self.taping.by and self.staff:
+            self.taping.start(self.staff[0].actor, by_staff=True)
+            self._tell_all()
 
     def resize(self, seat: Seat, columns: int, rows: int) -> None:
         """The window of who types has this size."""
@@ -227,6 +259,7 @@ class SerialLine(Reopening[SerialStream]):
         while data := await stream.read():
             self._history.add(data)
             self.taping.output(data)
+            self._tape_staff()
             for seat, feed in self._feeds.items():
                 if self._sees(seat):
                     feed.put(data)

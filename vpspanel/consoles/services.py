@@ -7,12 +7,14 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from vpspanel.consoles.models import Kind, Ticket
-from vpspanel.consoles.rights import may_watch
+from vpspanel.consoles.models import Kind, ShareLink, Ticket, Way
+from vpspanel.consoles.rights import CHECKS, guest_id, may_watch_as_staff
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -41,54 +43,91 @@ class Place:
     uuid: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a ticket opens: by what right, whether to type as well, for which user or guest."""
+
+    way: Way
+    types: bool
+    who: int
+
+
 def issue_ticket(actor: Actor, server_id: int, kind: Kind, session_key: str) -> str:
     """The secret that opens this console once, within `TICKET_LIFE`, from the same session.
 
     Raises `NotFound`, or `Refused` if the server's state or the user's haste forbids it.
     """
     server = get_server(actor, server_id, Verb.CONSOLE)
+    refuse_unless_open(server)
+    return _issue(actor, server, kind, Way.MEMBER, session_key)
+
+
+def issue_staff_ticket(actor: Actor, server_id: int, session_key: str) -> str:
+    """The same for staff, who may watch any serial console. Raises `NotFound`, `Refused`."""
+    pair = (actor.user.pk if actor.user is not None else 0, server_id)
+    if pair not in may_watch_as_staff({pair}):
+        raise NotFound("server")
+    server = Server.objects.get(pk=server_id)
+    return _issue(actor, server, Kind.SERIAL, Way.STAFF, session_key)
+
+
+def issue_link_ticket(link: ShareLink, session_key: str) -> str:
+    """The same for a guest by a link, which must be valid. Raises `Refused`."""
+    if not session_key:
+        raise Refused("forbidden", "Open the link again.")
+    recent = Ticket.objects.filter(link=link)
+    return _make_ticket(
+        recent, session_key, link=link, server=link.server, kind=link.kind, way=Way.LINK
+    )
+
+
+def _issue(actor: Actor, server: Server, kind: Kind, way: Way, session_key: str) -> str:
     if actor.user is None or not session_key:
         raise Refused("forbidden", "Consoles are for people who are signed in.")
-    _refuse_unless_open(server)
+    theirs = Ticket.objects.filter(user=actor.user)
+    return _make_ticket(theirs, session_key, user=actor.user, server=server, kind=kind, way=way)
+
+
+def _make_ticket(theirs: QuerySet[Ticket], session_key: str, **facts: Any) -> str:
+    """The secret of a new ticket, if not too many of `theirs` are new."""
     now = timezone.now()
     Ticket.objects.filter(expires__lt=now - KEPT).delete()
-    recent = Ticket.objects.filter(user=actor.user, created__gt=now - timedelta(minutes=1))
-    if recent.count() >= TICKETS_IN_A_MINUTE:
+    if theirs.filter(created__gt=now - timedelta(minutes=1)).count() >= TICKETS_IN_A_MINUTE:
         raise Refused("rate_limit_exceeded", "Too many consoles in one minute. Please wait.")
     secret = secrets.token_urlsafe(32)
     Ticket.objects.create(
         digest=digest(secret),
-        user=actor.user,
         session_digest=digest(session_key),
-        server=server,
-        kind=kind,
         expires=now + TICKET_LIFE,
+        **facts,
     )
     return secret
 
 
 def redeem_ticket(
     secret: str, *, user_id: int, server_id: int, kind: Kind, session_key: str
-) -> bool | None:
-    """Use the ticket up. None if it does not open this console for this session now;
-    else whether its owner may also type.
+) -> Pass | None:
+    """Use the ticket up. None if it does not open this console for this session now.
 
     One conditional UPDATE: of two that come at once, one wins.
     """
     now = timezone.now()
-    used = Ticket.objects.filter(
+    found = Ticket.objects.filter(
+        Q(user_id=user_id) | Q(way=Way.LINK),
         digest=digest(secret),
-        user_id=user_id,
         session_digest=digest(session_key),
         server_id=server_id,
         kind=kind,
         used=None,
         expires__gt=now,
-    ).update(used=now)
-    if used != 1:
+    )
+    if found.update(used=now) != 1:
         return None
-    pair = (user_id, server_id)
-    return may_watch({pair}).get(pair)
+    ticket = Ticket.objects.get(digest=digest(secret))
+    way = Way(ticket.way)
+    who = guest_id(ticket.link_id) if ticket.link_id is not None else user_id
+    types = CHECKS[way].rights({(who, server_id)}).get((who, server_id))
+    return None if types is None else Pass(way, types, who)
 
 
 def digest(text: str) -> str:
@@ -148,7 +187,8 @@ def project_of(server_id: int) -> int:
     return Server.objects.values_list("project_id", flat=True).get(pk=server_id)
 
 
-def _refuse_unless_open(server: Server) -> None:
+def refuse_unless_open(server: Server) -> None:
+    """Raise what says why a member sees no console of it now."""
     if server.lifecycle not in RULES[Verb.CONSOLE].lifecycles:
         raise NotFound("server")
     if server.is_suspended:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from vpspanel.consoles.recorder import SECONDS_LIMIT, Recorder, Size, Tape
 from vpspanel.events.actor import Actor
 
+REST = 2.0  # seconds from one to the next: each leaves a row and two events
 USUAL: Size = (80, 24)  # what a guest on a serial line believes to have
 
 
@@ -20,6 +21,7 @@ class Taping:
         self._ended = ended
         self._recorder: Recorder | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._last = -REST
 
     @property
     def by(self) -> str:
@@ -32,11 +34,13 @@ class Taping:
         return self._recorder is not None and self._recorder.by_staff
 
     def start(self, actor: Actor, *, by_staff: bool = False) -> bool:
-        """Record from now on; False if that is so already."""
-        if self._recorder is not None:
-            return False
-        self._recorder = Recorder(actor, self.size, by_staff=by_staff)
+        """Record from now on; False if that is so already, or has just been asked for."""
         loop = asyncio.get_running_loop()
+        rests = loop.time() - self._last < REST and not by_staff
+        if self._recorder is not None or rests:
+            return False
+        self._last = loop.time()
+        self._recorder = Recorder(actor, self.size, by_staff=by_staff)
         self._timer = loop.call_later(SECONDS_LIMIT, self.stop, "It had lasted an hour.")
         self._began(actor)
         return True

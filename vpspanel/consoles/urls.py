@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from django.urls import path
 
-from vpspanel.consoles import power, recording_views, views
+from vpspanel.consoles import link_views, power, recording_views, shared, staff, views
 
 app_name = "consoles"
 urlpatterns = [
     path("servers/<int:server_id>/console/", views.page, name="page"),
     path("servers/<int:server_id>/console/ticket/", views.ticket, name="ticket"),
     path("servers/<int:server_id>/console/status/", views.status, name="status"),
+    path("staff/servers/<int:server_id>/console/", staff.page, name="staff"),
+    path("staff/servers/<int:server_id>/console/ticket/", staff.ticket, name="staff_ticket"),
+    path("servers/<int:server_id>/console/links/", link_views.links, name="links"),
+    path(
+        "servers/<int:server_id>/console/links/<int:link_id>/revoke/",
+        link_views.revoke,
+        name="link_revoke",
+    ),
+    path("shared/", shared.entrance, name="shared"),
+    path("shared/enter/", shared.enter, name="shared_enter"),
+    path("shared/console/", shared.page, name="shared_console"),
+    path("shared/ticket/", shared.ticket, name="shared_ticket"),
     path("servers/<int:server_id>/console/power/", power.power, name="power"),
     path(
         "servers/<int:server_id>/console/recordings/",

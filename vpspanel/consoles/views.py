@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,7 +11,7 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.urls import get_script_prefix
+from django.urls import get_script_prefix, reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
@@ -26,7 +28,7 @@ from vpspanel.servers.models import Server
 from vpspanel.servers.services import facts_of
 from vpspanel.servers.states import Status, Verb, shown_status
 
-STATUS_OF = {"not_found": 404, "forbidden": 403, "rate_limit_exceeded": 429}
+STATUS_OF = {"not_found": 404, "forbidden": 403, "rate_limit_exceeded": 429, "invalid_input": 422}
 
 
 @login_required
@@ -36,17 +38,41 @@ def page(request: HttpRequest, server_id: int) -> HttpResponse:
     """The terminal. 404 for strangers."""
     actor = actor_of(request)
     server = _server(actor, server_id)
-    return render(
-        request,
-        "console/page.html",
-        {
-            "server": server,
-            "status": _status(server),
-            "types": _types(actor, server),
-            "sockets": settings.CONSOLE_URL or f"{get_script_prefix()}ws/console/",
-            "simulated": server.host is not None and server.host.uri.startswith("fake:"),
-        },
-    )
+    ticket_url = reverse("consoles:ticket", args=[server_id])
+    types = _types(actor, server)
+    return show_console(request, server, Mode.MEMBER, ticket_url=ticket_url, types=types)
+
+
+class Mode(enum.StrEnum):
+    """For whom the page is."""
+
+    MEMBER = "member"
+    STAFF = "staff"
+    GUEST = "guest"
+
+
+def show_console(
+    request: HttpRequest,
+    server: Server,
+    mode: Mode,
+    *,
+    ticket_url: str,
+    types: bool = False,
+    kinds: Sequence[str] = ("serial", "vnc"),
+) -> HttpResponse:
+    """The page with these consoles. Whoever calls it has looked up the right."""
+    context = {
+        "server": server,
+        "name": "Shared console" if mode is Mode.GUEST else server.name,
+        "status": _status(server),
+        "types": types,
+        "mode": mode.value,
+        "kinds": kinds,
+        "ticket_url": ticket_url,
+        "sockets": settings.CONSOLE_URL or f"{get_script_prefix()}ws/console/",
+        "simulated": server.host is not None and server.host.uri.startswith("fake:"),
+    }
+    return render(request, "console/page.html", context)
 
 
 @never_cache

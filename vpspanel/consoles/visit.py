@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import structlog
 from django.db import DatabaseError
 from django.db.models import ObjectDoesNotExist
 
 from vpspanel.consoles.console import Console
-from vpspanel.consoles.models import Kind
-from vpspanel.consoles.rights import MEMBERS
+from vpspanel.consoles.models import Kind, Way
+from vpspanel.consoles.rights import CHECKS, LINK_IN_SESSION, guest_id
 from vpspanel.consoles.room import room
 from vpspanel.consoles.services import (
     How,
@@ -44,7 +45,7 @@ async def enter(
     stay: Callable[[Visit], Awaitable[None]],
 ) -> None:
     """One websocket, from its handshake to its end; `stay` is what happens between."""
-    owner = owner_of(scope)
+    owner = owner_of(scope) or _guest_of(scope)
     if owner is None:
         await refuse(scope, receive, send)
         return
@@ -58,7 +59,16 @@ async def enter(
         await viewer.close(end)
 
 
-Maker = Callable[["Visit", bool, Hello], Console]
+def _guest_of(scope: Scope) -> Owner | None:
+    """Whoever came by a link and has not signed in; None without a link."""
+    session = scope["session"]
+    link_id = session.get(LINK_IN_SESSION)
+    if not isinstance(link_id, int) or not session.session_key:
+        return None
+    return Owner(guest_id(link_id), session.session_key, "")
+
+
+Maker = Callable[["Visit", Hello], Console]
 
 
 class Visit:
@@ -66,9 +76,12 @@ class Visit:
 
     def __init__(self, scope: Scope, owner: Owner, viewer: Viewer, kind: Kind):
         client = scope.get("client")
-        self.actor = Actor(scope["user"], "page", client[0] if client else None)
+        user = scope["user"] if scope["user"].is_authenticated else None
+        self.actor = Actor(user, "page", client[0] if client else None)
         self.server_id: int = scope["url_route"]["kwargs"]["server_id"]
         self._kind = kind
+        self.way = Way.MEMBER
+        self.types = False
         self.owner = owner
         self.viewer = viewer
         self.room = room()
@@ -81,6 +94,11 @@ class Visit:
         return self.actor.name
 
     @property
+    def is_guest(self) -> bool:
+        """Whether it is somebody who should learn no names."""
+        return self.way is Way.LINK
+
+    @property
     def key(self) -> tuple[int, Kind]:
         """Which console it is."""
         return self.server_id, self._kind
@@ -89,7 +107,8 @@ class Visit:
         """Serve it until it is closed. Raises `Ended` if it never began."""
         with self.room.seat(self.owner.user_id, self.key):
             hello = await self.viewer.hello()
-            console = make(self, await self._redeem(hello.ticket), hello)
+            await self._redeem(hello.ticket)
+            console = make(self, hello)
             end = Ended(1011, "Something went wrong here.")
             try:
                 end = await self._watched(console)
@@ -114,15 +133,15 @@ class Visit:
         stop = tail().listen(_nudge_on(self.server_id, console))
         try:
             with (
-                guard_for(MEMBERS).watching(socket),
+                guard_for(CHECKS[self.way]).watching(socket),
                 self.room.present(self.key, console),
             ):
                 return await console.run()
         finally:
             stop()
 
-    async def _redeem(self, ticket: str) -> bool:
-        types = await self.room.threads.run(
+    async def _redeem(self, ticket: str) -> None:
+        found = await self.room.threads.run(
             redeem_ticket,
             ticket,
             user_id=self.owner.user_id,
@@ -130,9 +149,14 @@ class Visit:
             kind=self._kind,
             session_key=self.owner.session_key,
         )
-        if types is None:
+        if found is None:
             raise Ended(4410, "This link to the console is not valid any more.")
-        return types
+        self.way, self.types = found.way, found.types
+        if self.way is Way.STAFF:
+            self.actor = replace(self.actor, via="staff", label=f"{self.actor.name} (staff)")
+        elif self.way is Way.LINK:
+            self.owner = Owner(found.who, self.owner.session_key, "")
+            self.actor = Actor(None, "link", self.actor.ip, label="Guest by link")
 
     async def place(self) -> Place | None:
         """Where the server is now."""

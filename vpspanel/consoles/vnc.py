@@ -22,11 +22,12 @@ async def vnc_console(scope: Scope, receive: Receive, send: Send) -> None:
     await serve(scope, receive, send, Kind.VNC, _make)
 
 
-def _make(visit: Visit, types: bool, hello: Hello) -> ScreenConsole:
+def _make(visit: Visit, hello: Hello) -> ScreenConsole:
     return ScreenConsole(
         visit.viewer,
         place=visit.place,
         connected=visit.note_connected,
         name=visit.name,
-        types=types,
+        types=visit.types,
+        is_guest=visit.is_guest,
     )

@@ -14,15 +14,18 @@ class Actor:
     """A person, a program with a token, or the system itself, and the way they came."""
 
     user: User | None
-    via: str  # page, api, admin, command, system
+    via: str  # page, api, admin, command, system; at consoles also staff, link
     ip: str | None = None
     token: ApiToken | None = None  # then there is no user: it acts for its project
+    label: str = ""  # instead of the name
 
     @property
     def name(self) -> str:
         """What the timeline shows."""
         if self.token is not None:
             return f"{self.token.name} (API token)"
+        if self.label:
+            return self.label
         return self.user.email if self.user is not None else self.via
 
 

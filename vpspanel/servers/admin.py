@@ -89,7 +89,7 @@ class ServerAdmin(VerbActions, ActingAdmin):
         ),
         (
             "Where",
-            {"fields": ("location", "host", "pool", "mac", "disk_generation", "domain")},
+            {"fields": ("location", "host", "pool", "mac", "disk_generation", "domain", "console")},
         ),
         (
             "State",
@@ -177,6 +177,12 @@ class ServerAdmin(VerbActions, ActingAdmin):
                 "filter": server.filter_name,
             }
         )
+
+    @admin.display(description="serial console")
+    def console(self, server: Server) -> SafeString:
+        url = reverse("consoles:staff", args=[server.pk])
+        words = "Watch it: the customer sees that, and it is recorded"
+        return format_html('<a href="{}" target="_blank">{}</a>', url, words)
 
     @admin.display(description="actions")
     def latest_actions(self, server: Server) -> SafeString:
