@@ -50,10 +50,11 @@ class Room:
         most = settings.CONSOLES_PER_USER
         if self._users[user_id] >= most:
             raise Ended(4429, f"You have {most} consoles open. Close one first.")
-        crowd: Hashable = ("guests", key) if user_id < 0 else key  # guests keep nobody else out
-        if self._servers[crowd] >= (
-            GUESTS_PER_SERVER if user_id < 0 else settings.CONSOLES_PER_SERVER
-        ):
+        crowd: Hashable = key
+        most = settings.CONSOLES_PER_SERVER
+        if user_id < 0:  # guests keep nobody else out
+            crowd, most = ("guests", key), GUESTS_PER_SERVER
+        if self._servers[crowd] >= most:
             raise Ended(4429, "Too many people have this console open.")
         self._users[user_id] += 1
         self._servers[crowd] += 1
