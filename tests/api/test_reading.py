@@ -206,7 +206,7 @@ def test_lists_take_the_same_queries_whatever_their_length(world: World, api: Ap
         "/servers/actions": [3] * 3,
         "/ssh_keys": [4] * 3,
         "/server_types": [5] * 3,
-        "/images": [4] * 3,
+        "/images": [5] * 3,
     }
 
 
