@@ -45,6 +45,9 @@ PLAN: dict[str, tuple[str, str]] = {
     "images_action": (MINE, "GET"),
     "image_actions": (MINE, "GET"),
     "image_action": (MINE, "GET"),
+    "primary_ips": (PROJECTS, "GET POST"),
+    "primary_ip": (MINE, "GET PUT DELETE"),
+    "primary_ip_verb:assign": (MINE, "POST"),
     "ssh_keys": (PROJECTS, "GET POST"),
     "ssh_key": (MINE, "GET PUT DELETE"),
     "servers": (PROJECTS, "GET POST"),
@@ -109,6 +112,7 @@ def address(name: str) -> str:
     pks = {
         "servers": server.pk,
         "images": image.pk,
+        "primary_ips": server.primary_ips.order_by("pk")[0].pk,
         "ssh_keys": SSHKey.objects.get().pk,
         "server_types": server.server_type_id,
     }

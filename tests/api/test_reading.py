@@ -239,6 +239,27 @@ def test_waiting_ends_after_its_time(world: World, api: Api) -> None:
     assert api.get(f"/actions/{action.pk}?wait=1")["action"]["status"] == "running"
 
 
+def test_addresses(world: World, api: Api, stranger: Api) -> None:
+    server = world.running("web")
+    public = api.get(f"/servers/{server.pk}")["server"]["public_net"]
+    found = api.get("/primary_ips")["primary_ips"]
+    assert [(ip["id"], ip["ip"], ip["type"]) for ip in found] == [
+        (public["ipv4"]["id"], public["ipv4"]["ip"], "ipv4"),
+        (public["ipv6"]["id"], public["ipv6"]["ip"], "ipv6"),
+    ]
+    one = found[0]
+    assert (one["assignee_id"], one["assignee_type"]) == (server.pk, "server")
+    assert one["location"]["name"] == "test1"
+    assert api.get(f"/primary_ips?ip={one['ip']}")["primary_ips"] == [one]
+    path = f"/primary_ips/{one['id']}"
+    assert api.get(path)["primary_ip"] == one
+    assert stranger.refused("GET", path) == (404, "not_found")
+    assert api.refused("POST", "/primary_ips", {}) == (422, "unsupported_error")
+    for method, where in (("PUT", path), ("DELETE", path), ("POST", f"{path}/actions/assign")):
+        assert api.refused(method, where, {}) == (422, "unsupported_error")
+        assert stranger.refused(method, where, {}) == (404, "not_found")
+
+
 def test_images_and_plans_are_found_by_name(world: World, api: Api) -> None:
     assert [i["name"] for i in api.get("/images?name=tiny&architecture=x86")["images"]] == ["tiny"]
     assert api.get("/images?architecture=arm")["images"] == []

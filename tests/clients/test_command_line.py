@@ -86,6 +86,7 @@ def test_the_life_of_a_server(cli: CommandLine, tmp_path: Path) -> None:
     assert (shown["status"], shown["labels"]) == ("running", {"env": "test"})
     assert "running" in cli.says("server", "list", "--selector=env=test")
     assert "cli" not in cli.says("server", "list", "--selector=env!=test")
+    assert "10." in cli.says("primary-ip", "list")
     assert cli.says("server", "ip", "cli").startswith("10.")
     for verb, status in (
         ("poweroff", "off"),

@@ -55,6 +55,7 @@ def test_a_tour(panel: WholePanel, version: str) -> None:
         "made": ["initializing", None, []],
         "twice": "uniqueness_error",
         "server": ["running", "nano", "tiny", expected_location, {"env": "test"}, True, True],
+        "addresses": ["ipv4", "ipv6"],
         "selected": ["tour"],
         "not selected": [],
         "power": ["off", "running", "running", "off", "off", "running"],

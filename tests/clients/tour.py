@@ -86,6 +86,7 @@ seen["server"] = [
     else True,
 ]
 seen["address"] = server.public_net.ipv4.ip
+seen["addresses"] = sorted(ip.type for ip in client.primary_ips.get_all())
 seen["selected"] = [s.name for s in client.servers.get_all(label_selector="env in (test)")]
 seen["not selected"] = [s.name for s in client.servers.get_all(label_selector="env!=test")]
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, re_path, register_converter
 
-from vpspanel.api import absent, actions, images, places, plans, server_actions, servers, ssh_keys
+from vpspanel.api import (
+    absent,
+    actions,
+    images,
+    places,
+    plans,
+    primary_ips,
+    server_actions,
+    servers,
+    ssh_keys,
+)
 from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.listing import LARGEST_ID
 from vpspanel.api.view import ApiView, NotThere
@@ -69,6 +79,13 @@ v1: list[URLPattern] = [
         "images/<id:pk>/actions/change_protection",
         images.ProtectImage.as_view(),
         name="image_protection",
+    ),
+    path("primary_ips", primary_ips.PrimaryIPs.as_view(), name="primary_ips"),
+    path("primary_ips/<id:pk>", primary_ips.OnePrimaryIP.as_view(), name="primary_ip"),
+    path(
+        "primary_ips/<id:pk>/actions/<slug:verb>",
+        primary_ips.PrimaryIPAction.as_view(),
+        name="primary_ip_verb",
     ),
     path("ssh_keys", ssh_keys.Keys.as_view(), name="ssh_keys"),
     path("ssh_keys/<id:pk>", ssh_keys.OneKey.as_view(), name="ssh_key"),
