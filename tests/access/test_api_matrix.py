@@ -12,13 +12,16 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from hosts.models import Image, ImageStatus, ImageType
 from tests.access.addresses import all_addresses
 from tests.api.asking import Api, program, project_of_charlie
 from tests.world import World, make_world
 from vpspanel.accounts.models import Account, ApiToken, SSHKey
 from vpspanel.actions.models import Action
+from vpspanel.actions.services import record_done
 from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.server_actions import UNSUPPORTED, VERBS
+from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import Server
 
 # What everybody's is the same for all; what is a project's is not there for others.
@@ -36,7 +39,15 @@ PLAN: dict[str, tuple[str, str]] = {
     "server_type": (EVERYBODYS, "GET"),
     "pricing": (EVERYBODYS, "GET"),
     "images": (EVERYBODYS, "GET"),
-    "image": (EVERYBODYS, "GET"),
+    "image": (MINE, "GET PUT DELETE"),
+    "image_protection": (MINE, "POST"),
+    "images_actions": (PROJECTS, "GET"),
+    "images_action": (MINE, "GET"),
+    "image_actions": (MINE, "GET"),
+    "image_action": (MINE, "GET"),
+    "primary_ips": (PROJECTS, "GET POST"),
+    "primary_ip": (MINE, "GET PUT DELETE"),
+    "primary_ip_verb:assign": (MINE, "POST"),
     "ssh_keys": (PROJECTS, "GET POST"),
     "ssh_key": (MINE, "GET PUT DELETE"),
     "servers": (PROJECTS, "GET POST"),
@@ -54,11 +65,23 @@ PEOPLE = ("nobody", "stranger", "reader", "writer", "suspended")
 
 @pytest.fixture
 def world(db: None) -> World:
-    """A running server and a key of Alice."""
+    """A running server, a key and a snapshot of Alice."""
     world = make_world()
     world.running("web")
     SSHKey.objects.create(
         project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
+    )
+    image = Image.objects.create(
+        type=ImageType.SNAPSHOT,
+        status=ImageStatus.AVAILABLE,
+        description="before",
+        owner=image_owner(world.project.pk),
+    )
+    record_done(
+        "change_protection",
+        resource=("image", image.pk),
+        actor=world.alice,
+        project_id=world.project.pk,
     )
     return world
 
@@ -83,23 +106,25 @@ def address(name: str) -> str:
     """With the ids of Alice's things."""
     name, _, verb = name.partition(":")
     route = dict(all_addresses())[f"api:{name}"]
+    server, image = Server.objects.get(), Image.objects.get(owner__isnull=False)
+    action = Action.objects.filter(resource_type="image" if name.startswith("image") else "server")
+    action_id = action.order_by("pk")[0].pk
+    pks = {
+        "servers": server.pk,
+        "images": image.pk,
+        "primary_ips": server.primary_ips.order_by("pk")[0].pk,
+        "ssh_keys": SSHKey.objects.get().pk,
+        "server_types": server.server_type_id,
+    }
     ids: dict[str, int | str] = {}
     if ":pk>" in route:
-        kind = {"ssh_key": SSHKey, "location": None, "datacenter": None}.get(name, Server)
-        kind = {"server_type": None, "image": None}.get(name, kind)
-        ids["pk"] = kind.objects.get().pk if kind else _shared(name)
+        ids["pk"] = pks.get(route.split("/")[2], server.location_id)
     if ":action_id>" in route:
-        ids["action_id"] = Action.objects.order_by("pk")[0].pk
+        ids["action_id"] = action_id
     if verb:
         ids["verb"] = verb
     path = reverse(f"api:{name}", kwargs=ids)
-    return f"{path}?id={Action.objects.order_by('pk')[0].pk}" if name == "actions" else path
-
-
-def _shared(name: str) -> int:
-    server = Server.objects.get()
-    image_id = server.image_id or 0
-    return {"server_type": server.server_type_id, "image": image_id}.get(name, server.location_id)
+    return f"{path}?id={action_id}" if name == "actions" else path
 
 
 def records() -> dict[str, Any]:
@@ -108,6 +133,7 @@ def records() -> dict[str, Any]:
         "actions": list(Action.objects.values_list("pk", "state")),
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
+        "images": list(Image.objects.values()),
         "tokens": list(ApiToken.objects.values_list("pk", "digest", "may_write")),
     }
 
@@ -151,6 +177,9 @@ def _put_back(before: dict[str, Any]) -> None:
         Server.objects.filter(pk=row["id"]).update(**row)
     if not SSHKey.objects.exists():
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
+    if not Image.objects.filter(owner__isnull=False).exists():
+        own = [row for row in before["images"] if row["owner"]]
+        Image.objects.bulk_create([Image(**row) for row in own])
 
 
 MAY_BE_STOPPED = ("server_verb:poweroff",)
@@ -164,7 +193,7 @@ def test_a_suspended_account_changes_no_server(world: World) -> None:
             continue
         for method in set(methods.split()) - {"GET", "DELETE"}:
             answer = api.ask(method, address(name), {"name": "x"} if method == "PUT" else {})
-            assert answer.status_code in (403, 422), (name, answer.content)
+            assert answer.status_code in (403, 409, 422), (name, answer.content)
     assert records()["servers"] == before
 
 

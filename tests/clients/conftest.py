@@ -19,7 +19,13 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholePanel]:
         directory, uri=uri, pool=directory / "pool", images=directory / "images", driver="fake"
     ) as panel:
         yield panel
-        assert json.loads(panel.manage("audit", "--json"))["findings"] == []
+        expect_agreement(panel)
+
+
+def expect_agreement(panel: WholePanel) -> None:
+    """Records and host agree; what a deleted snapshot left on the host is news, not a fault."""
+    findings = json.loads(panel.manage("audit", "--json"))["findings"]
+    assert [finding for finding in findings if finding["code"] != "image_unused"] == []
 
 
 def new_token(panel: WholePanel, name: str) -> str:

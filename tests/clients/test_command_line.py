@@ -86,6 +86,7 @@ def test_the_life_of_a_server(cli: CommandLine, tmp_path: Path) -> None:
     assert (shown["status"], shown["labels"]) == ("running", {"env": "test"})
     assert "running" in cli.says("server", "list", "--selector=env=test")
     assert "cli" not in cli.says("server", "list", "--selector=env!=test")
+    assert "10." in cli.says("primary-ip", "list")
     assert cli.says("server", "ip", "cli").startswith("10.")
     for verb, status in (
         ("poweroff", "off"),
@@ -107,6 +108,15 @@ def test_the_life_of_a_server(cli: CommandLine, tmp_path: Path) -> None:
     cli.says("server", "add-label", "two", "tier=web")
     assert cli.json("server", "describe", "two")["labels"] == {"env": "test", "tier": "web"}
     cli.says("server", "remove-label", "two", "tier")
+    cli.says("server", "enable-rescue", "two", "--ssh-key=cli")
+    cli.says("server", "disable-rescue", "two")
+    cli.says("server", "poweroff", "two")
+    cli.says("server", "change-type", "two", "micro", "--keep-disk")
+    assert cli.json("server", "describe", "two")["server_type"]["name"] == "micro"
+    cli.says("server", "create-image", "two", "--type=snapshot", "--description=by-hand")
+    (image,) = cli.json("image", "list", "--type=snapshot")
+    assert image["description"] == "by-hand"
+    cli.says("image", "delete", str(image["id"]))
     assert "does not offer" in cli.fails("server", "enable-backup", "two")
     cli.says("server", "delete", "two")
     cli.says("ssh-key", "delete", "cli")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from django.conf import settings
 
 from tests.accounts.test_keys import ED25519
+from tests.clients.conftest import expect_agreement
 from tests.clients.test_python import tour
 from tests.e2e.whole_panel import WholePanel, whole_panel
 from tests.kvm import KvmHost, kvm_host
@@ -31,11 +31,14 @@ def real_panel(kvm_host: KvmHost, tmp_path_factory: pytest.TempPathFactory) -> I
         images=images,
     ) as panel:
         yield panel
-        assert json.loads(panel.manage("audit", "--json"))["findings"] == []
+        expect_agreement(panel)
 
 
 def test_a_tour_of_real_guests(real_panel: WholePanel, kvm_host: KvmHost) -> None:
     seen = tour(real_panel, "newest", key=ED25519)
     assert seen["power"] == ["off", "running", "running", "off", "off", "running"]
     assert seen["rebuilt"] == ["tour-two", "running", "tiny", {}]
+    assert (seen["rescue"], seen["types"]) == ([True, False], ["micro", "nano"])
+    assert seen["snapshot"][:2] == ["snapshot", "available"]
+    assert seen["copy"] == "running"
     assert seen["gone"] == [True, "not_found"]

@@ -86,6 +86,7 @@ seen["server"] = [
     else True,
 ]
 seen["address"] = server.public_net.ipv4.ip
+seen["addresses"] = sorted(ip.type for ip in client.primary_ips.get_all())
 seen["selected"] = [s.name for s in client.servers.get_all(label_selector="env in (test)")]
 seen["not selected"] = [s.name for s in client.servers.get_all(label_selector="env!=test")]
 
@@ -110,6 +111,29 @@ try:
     reset.action.wait_until_finished()
 except ActionFailedException as error:
     seen["password action"] = str(error)
+
+done(server.enable_rescue(type="linux64", ssh_keys=[key.id]))
+rescue = [client.servers.get_by_id(server.id).rescue_enabled]
+done(server.disable_rescue())
+seen["rescue"] = [*rescue, client.servers.get_by_id(server.id).rescue_enabled]
+
+larger = client.server_types.get_by_name("micro")
+seen["type while it runs"] = refused(server.change_type, larger, upgrade_disk=False)
+done(server.power_off())
+done(server.change_type(larger, upgrade_disk=False))
+types = [client.servers.get_by_id(server.id).server_type.name]
+done(server.change_type(plan, upgrade_disk=False))
+seen["types"] = [*types, client.servers.get_by_id(server.id).server_type.name]
+
+snapshot = server.create_image(description="tour", labels={"made": "by-tour"})
+snapshot.action.wait_until_finished()
+image = client.images.get_by_id(snapshot.image.id)
+seen["snapshot"] = [image.type, image.status, image.description, image.labels]
+copy = client.servers.create(name="copy", server_type=plan, image=image, ssh_keys=[key])
+copy.action.wait_until_finished()
+seen["copy"] = client.servers.get_by_id(copy.server.id).status
+done(copy.server.delete())
+image.delete()
 
 seen["absent"] = [
     len(getattr(client, name).get_all())

@@ -25,7 +25,6 @@ COLLECTIONS = {
     "load_balancers": "load balancers",
     "networks": "private networks",
     "placement_groups": "placement groups",
-    "primary_ips": "primary IPs of their own",
     "volumes": "volumes",
     "zones": "DNS zones",
 }

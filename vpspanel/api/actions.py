@@ -18,6 +18,7 @@ from vpspanel.api.shapes.actions import STATES, ActionShape, action_shape
 from vpspanel.api.view import ApiView
 from vpspanel.errors import NotFound, Refused
 from vpspanel.servers.access import get_server
+from vpspanel.servers.images import get_image
 
 COLUMNS = {
     "id": "id",
@@ -47,15 +48,18 @@ class Actions(ApiView):
 
 
 class OneAction(ApiView):
-    """An action, of whatever it is about."""
+    """An action, of whatever it is about; where a `kind` is given, of one such thing."""
 
     counted = False
+    kind = ""
 
     def get(self, request: Request, action_id: int, pk: int | None = None) -> Response:
         """It; with `wait`, as soon as it has ended, but after so many seconds in any case."""
         rows = of_project(self.token.project_id).filter(pk=action_id)
+        if self.kind:
+            rows = rows.filter(resource_type=self.kind)
         if pk is not None:
-            rows = rows.filter(resource_type="server", resource_id=pk)
+            rows = rows.filter(resource_id=pk)
         seconds = number(request, "wait", 0) if request.query_params.get("wait") != "0" else 0
         action = _ended(rows, min(seconds, LONGEST_WAIT)) if seconds else rows.first()
         if action is None:
@@ -63,14 +67,15 @@ class OneAction(ApiView):
         return Response({"action": action_shape(action)})
 
 
-class ServersActions(ApiView):
-    """The actions of all servers."""
+class ActionsOf(ApiView):
+    """The actions of all things of one kind."""
 
     counted = False
+    kind = ""
 
     def get(self, request: Request) -> Response:
         """A page of them."""
-        return listed(request, of_project(self.token.project_id).filter(resource_type="server"))
+        return listed(request, of_project(self.token.project_id).filter(resource_type=self.kind))
 
 
 class ServerActions(ApiView):
@@ -83,6 +88,18 @@ class ServerActions(ApiView):
         server = get_server(self.actor, pk)
         rows = of_project(server.project_id).filter(resource_type="server", resource_id=server.pk)
         return listed(request, rows)
+
+
+class ImageActions(ApiView):
+    """The actions of one image of the project's own."""
+
+    counted = False
+
+    def get(self, request: Request, pk: int) -> Response:
+        """A page of them."""
+        image = get_image(self.actor, pk)
+        rows = of_project(self.token.project_id)
+        return listed(request, rows.filter(resource_type="image", resource_id=image.pk))
 
 
 def of_project(project_id: int) -> QuerySet[Action]:

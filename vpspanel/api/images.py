@@ -1,36 +1,59 @@
-"""Images that can be ordered."""
+"""Images: the catalogue, and the project's own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from django.db.models import QuerySet
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hosts.models import Image, ImageStatus, ImageType
+from vpspanel.actions.services import record_done
+from vpspanel.api.bodies import Body, Strict, Text, body_of
 from vpspanel.api.listing import choices, named, ordered, page_of
+from vpspanel.api.selecting import selected
+from vpspanel.api.shapes.actions import action_shape
 from vpspanel.api.shapes.images import ImageShape, image_shape
-from vpspanel.api.view import ApiView
+from vpspanel.api.view import ApiView, PostView
 from vpspanel.errors import NotFound
+from vpspanel.events.actor import Actor
+from vpspanel.servers.images import visible_images
+from vpspanel.servers.snapshots import change_image, change_image_protection, delete_image
 
 COLUMNS = {"id": "id", "name": "name", "created": "created"}
 TYPES = ("system", "snapshot", "backup", "app")
 
 
-def visible_images() -> QuerySet[Image]:
-    """The images of the catalogue that are ready."""
-    return Image.objects.filter(
-        owner__isnull=True, type=ImageType.SYSTEM, status=ImageStatus.AVAILABLE
-    )
+class ChangedImage(Body):
+    """What is to change. A snapshot cannot become anything else."""
+
+    description = Text(required=False, max_length=1000)
+    type = serializers.ChoiceField(["snapshot"], required=False)
+    labels = serializers.JSONField(required=False)
+
+
+class ImageProtection(Body):
+    """What is left out stays as it is."""
+
+    delete = Strict(required=False)
+
+
+def shown_images(actor: Actor) -> QuerySet[Image]:
+    """What is ready in the catalogue, and all images of the actor's project."""
+    catalogue = Q(type=ImageType.SYSTEM, owner__isnull=True, status=ImageStatus.AVAILABLE)
+    return Image.objects.filter(catalogue | Q(pk__in=visible_images(actor).values("pk")))
 
 
 class Images(ApiView):
-    """The catalogue."""
+    """The images that the project may see."""
 
     def get(self, request: Request) -> Response:
-        """A page of it."""
-        rows = ordered(request, _filtered(request, visible_images()), COLUMNS)
+        """A page of them."""
+        rows = ordered(request, _filtered(request, shown_images(self.actor)), COLUMNS)
         return page_of(request, "images", rows, _shapes)
 
 
@@ -39,14 +62,48 @@ class OneImage(ApiView):
 
     def get(self, request: Request, pk: int) -> Response:
         """It."""
-        image = visible_images().filter(pk=pk).first()
-        if image is None:
-            raise NotFound("image")
-        return Response({"image": image_shape(image)})
+        return Response({"image": image_shape(_existing(self.actor, pk))})
+
+    def put(self, request: Request, pk: int) -> Response:
+        """Describe or label one of the project's own otherwise."""
+        changes = body_of(request, ChangedImage)
+        changes.pop("type", None)
+        return Response({"image": image_shape(change_image(self.actor, pk, **changes))})
+
+    def delete(self, request: Request, pk: int) -> Response:
+        """Delete one of the project's own."""
+        delete_image(self.actor, pk)
+        return Response(status=204)
+
+
+class ProtectImage(PostView):
+    """The one verb that images have."""
+
+    def create(self, request: Request, **ids: Any) -> Response:
+        """Protect one of the project's own from being deleted, or no longer."""
+        asked = body_of(request, ImageProtection)
+        image = _existing(self.actor, ids["pk"])
+        with transaction.atomic():
+            delete = asked.get("delete", image.protect_delete)
+            change_image_protection(self.actor, image.pk, delete=delete)
+            action = record_done(
+                "change_protection",
+                resource=("image", image.pk),
+                actor=self.actor,
+                project_id=self.token.project_id,
+            )
+        return Response({"action": action_shape(action)}, 201)
+
+
+def _existing(actor: Actor, image_id: int) -> Image:
+    image = shown_images(actor).filter(pk=image_id).first()
+    if image is None:
+        raise NotFound("image")
+    return image
 
 
 def _filtered(request: Request, rows: QuerySet[Image]) -> QuerySet[Image]:
-    rows = named(request, rows)
+    rows = selected(request, named(request, rows))
     if types := choices(request, "type", TYPES):
         rows = rows.filter(type__in=types)
     if states := choices(request, "status", ImageStatus.values):
@@ -55,9 +112,8 @@ def _filtered(request: Request, rows: QuerySet[Image]) -> QuerySet[Image]:
         rows = rows.filter(architecture__in=architectures)
     if request.query_params.get("include_deprecated", "").lower() not in ("true", "1"):
         rows = rows.filter(deprecated__isnull=True)
-    # Nothing is bound to a server yet, and nothing of the catalogue has labels.
-    bound, labelled = (request.query_params.get(name) for name in ("bound_to", "label_selector"))
-    return rows.none() if bound or labelled else rows
+    # An image that is bound to a server is a backup, and there are none.
+    return rows.none() if request.query_params.get("bound_to") else rows
 
 
 def _shapes(page: Iterable[Image]) -> list[ImageShape]:

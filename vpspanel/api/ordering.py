@@ -11,7 +11,7 @@ from hosts.models import Location
 from vpspanel.accounts.models import Project, SSHKey
 from vpspanel.api.bodies import Body, IdOrName, Strict, Text, pick_or_fail
 from vpspanel.api.errors import unsupported
-from vpspanel.api.images import visible_images
+from vpspanel.api.images import shown_images
 from vpspanel.api.listing import LARGEST_ID
 from vpspanel.api.shapes.places import datacenter_name
 from vpspanel.errors import Refused
@@ -68,9 +68,9 @@ def order(actor: Actor, project: Project, asked: dict[str, Any]) -> Ordered:
         project=project,
         name=asked["name"],
         server_type=plan,
-        image=pick_or_fail(visible_images(), asked["image"], "image"),
+        image=pick_or_fail(shown_images(actor), asked["image"], "image"),
         location=_location(asked, plan),
-        ssh_keys=_keys(project, asked.get("ssh_keys", ())),
+        ssh_keys=keys_of(project, asked.get("ssh_keys", ())),
         user_data=asked.get("user_data") or "",
         labels=asked.get("labels"),
         start=asked["start_after_create"],
@@ -106,7 +106,7 @@ def _location(asked: dict[str, Any], plan: ServerType) -> Location:
     raise Refused("invalid_input", "This plan is no longer sold.", field="server_type")
 
 
-def _keys(project: Project, references: Sequence[int | str]) -> list[SSHKey]:
+def keys_of(project: Project, references: Sequence[int | str]) -> list[SSHKey]:
     """The keys that are meant, each once, in order. Raises `ValidationError`."""
     found = {pick_or_fail(project.ssh_keys.all(), one, "ssh_keys"): None for one in references}
     return list(found)

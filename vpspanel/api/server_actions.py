@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django.db import transaction
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -13,14 +14,19 @@ from vpspanel.actions.models import Action
 from vpspanel.actions.services import record_done
 from vpspanel.api.bodies import Body, IdOrName, Nothing, Strict, Text, body_of, pick_or_fail
 from vpspanel.api.errors import unsupported
-from vpspanel.api.images import visible_images
+from vpspanel.api.images import shown_images
+from vpspanel.api.ordering import MOST_KEYS, keys_of
 from vpspanel.api.servers import existing
 from vpspanel.api.shapes.actions import action_shape
+from vpspanel.api.shapes.images import image_shape
 from vpspanel.api.view import PostView
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.servers import services
-from vpspanel.servers.models import PowerSeen
+from vpspanel.servers.models import PowerSeen, ServerType
+from vpspanel.servers.rescue import disable_rescue, enable_rescue
+from vpspanel.servers.resizing import change_type
+from vpspanel.servers.snapshots import create_image
 
 Answer = dict[str, Any]
 Verb = Callable[[Actor, int, Request], Answer]
@@ -38,6 +44,30 @@ class Protection(Body):
 
     delete = Strict(required=False)
     rebuild = Strict(required=False)
+
+
+class NewType(Body):
+    """Which plan to change to, and whether the disk may grow, which can never be taken back."""
+
+    server_type = IdOrName()
+    upgrade_disk = Strict()
+
+
+class RescueKeys(Body):
+    """Who may log in to the rescue system; without keys a password is made for it."""
+
+    type = serializers.ChoiceField(["linux64"], required=False, allow_null=True)
+    ssh_keys = serializers.ListField(
+        child=IdOrName(), required=False, allow_null=True, max_length=MOST_KEYS
+    )
+
+
+class NewSnapshot(Body):
+    """How the image will be found again."""
+
+    description = Text(required=False, allow_null=True, allow_blank=True, max_length=1000)
+    type = serializers.ChoiceField(["snapshot", "backup"], required=False, allow_null=True)
+    labels = serializers.JSONField(required=False)
 
 
 class ServerAction(PostView):
@@ -85,7 +115,7 @@ def _rebuild(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, NewImage)
     if asked.get("user_data"):
         raise unsupported("other user data at a rebuild")
-    image = pick_or_fail(visible_images(), asked["image"], "image")
+    image = pick_or_fail(shown_images(actor), asked["image"], "image")
     with transaction.atomic():
         action = services.rebuild(actor, server_id, image=image)
         password = services.password_set_by(actor, action)
@@ -114,6 +144,34 @@ def _change_protection(actor: Actor, server_id: int, request: Request) -> Answer
     return {"action": action_shape(action)}
 
 
+def _change_type(actor: Actor, server_id: int, request: Request) -> Answer:
+    asked = body_of(request, NewType)
+    plan = pick_or_fail(ServerType.objects.all(), asked["server_type"], "server_type")
+    keep_disk = not asked["upgrade_disk"]
+    action = change_type(actor, server_id, server_type=plan, keep_disk=keep_disk)
+    return {"action": action_shape(action)}
+
+
+def _enable_rescue(actor: Actor, server_id: int, request: Request) -> Answer:
+    asked = body_of(request, RescueKeys)
+    project = existing(actor, server_id).server.project
+    rescue = enable_rescue(actor, server_id, ssh_keys=keys_of(project, asked.get("ssh_keys") or ()))
+    return {"action": action_shape(rescue.action), "root_password": rescue.root_password}
+
+
+def _create_image(actor: Actor, server_id: int, request: Request) -> Answer:
+    asked = body_of(request, NewSnapshot)
+    if asked.get("type") == "backup":
+        raise unsupported("backups")
+    snapshot = create_image(
+        actor,
+        server_id,
+        description=asked.get("description") or "",
+        labels=asked.get("labels"),
+    )
+    return {"image": image_shape(snapshot.image), "action": action_shape(snapshot.action)}
+
+
 def _done(actor: Actor, server_id: int, project_id: int, command: str) -> Action:
     """An action to show for what needed no worker."""
     return record_done(command, resource=("server", server_id), actor=actor, project_id=project_id)
@@ -128,13 +186,13 @@ VERBS: dict[str, Verb] = {
     "rebuild": _rebuild,
     "reset_password": _reset_password,
     "change_protection": _change_protection,
+    "change_type": _change_type,
+    "enable_rescue": _enable_rescue,
+    "disable_rescue": _plain(disable_rescue),
+    "create_image": _create_image,
 }
 # What hcloud has besides. A verb moves up when its service is there.
 UNSUPPORTED = {
-    "change_type": "changing the server type",
-    "enable_rescue": "a rescue system",
-    "disable_rescue": "a rescue system",
-    "create_image": "images of servers",
     "request_console": "consoles to programs",
     "enable_backup": "backups",
     "disable_backup": "backups",

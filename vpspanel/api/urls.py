@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, re_path, register_converter
 
-from vpspanel.api import absent, actions, images, places, plans, server_actions, servers, ssh_keys
+from vpspanel.api import (
+    absent,
+    actions,
+    images,
+    places,
+    plans,
+    primary_ips,
+    server_actions,
+    servers,
+    ssh_keys,
+)
 from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.listing import LARGEST_ID
-from vpspanel.api.view import NotThere
+from vpspanel.api.view import ApiView, NotThere
 
 
 class Id:
@@ -40,6 +50,18 @@ def _absent(name: str) -> list[URLPattern]:
     ]
 
 
+def _actions(resource: str, kind: str, of_one: type[ApiView]) -> list[URLPattern]:
+    """Where the actions of one kind of thing are."""
+    one = actions.OneAction.as_view(kind=kind)
+    every = actions.ActionsOf.as_view(kind=kind)
+    return [
+        path(f"{resource}/actions", every, name=f"{resource}_actions"),
+        path(f"{resource}/actions/<id:action_id>", one, name=f"{resource}_action"),
+        path(f"{resource}/<id:pk>/actions", of_one.as_view(), name=f"{kind}_actions"),
+        path(f"{resource}/<id:pk>/actions/<id:action_id>", one, name=f"{kind}_action"),
+    ]
+
+
 v1: list[URLPattern] = [
     path("actions", actions.Actions.as_view(), name="actions"),
     path("actions/<id:action_id>", actions.OneAction.as_view(), name="action"),
@@ -51,17 +73,25 @@ v1: list[URLPattern] = [
     path("server_types/<id:pk>", plans.OneServerType.as_view(), name="server_type"),
     path("pricing", plans.Pricing.as_view(), name="pricing"),
     path("images", images.Images.as_view(), name="images"),
+    *_actions("images", "image", actions.ImageActions),
     path("images/<id:pk>", images.OneImage.as_view(), name="image"),
+    path(
+        "images/<id:pk>/actions/change_protection",
+        images.ProtectImage.as_view(),
+        name="image_protection",
+    ),
+    path("primary_ips", primary_ips.PrimaryIPs.as_view(), name="primary_ips"),
+    path("primary_ips/<id:pk>", primary_ips.OnePrimaryIP.as_view(), name="primary_ip"),
+    path(
+        "primary_ips/<id:pk>/actions/<slug:verb>",
+        primary_ips.PrimaryIPAction.as_view(),
+        name="primary_ip_verb",
+    ),
     path("ssh_keys", ssh_keys.Keys.as_view(), name="ssh_keys"),
     path("ssh_keys/<id:pk>", ssh_keys.OneKey.as_view(), name="ssh_key"),
     path("servers", servers.Servers.as_view(), name="servers"),
-    path("servers/actions", actions.ServersActions.as_view(), name="servers_actions"),
-    path("servers/actions/<id:action_id>", actions.OneAction.as_view(), name="servers_action"),
+    *_actions("servers", "server", actions.ServerActions),
     path("servers/<id:pk>", servers.OneServer.as_view(), name="server"),
-    path("servers/<id:pk>/actions", actions.ServerActions.as_view(), name="server_actions"),
-    path(
-        "servers/<id:pk>/actions/<id:action_id>", actions.OneAction.as_view(), name="server_action"
-    ),
     path(
         "servers/<id:pk>/actions/<slug:verb>",
         server_actions.ServerAction.as_view(),

@@ -58,15 +58,17 @@ def image_shape(image: Image) -> ImageShape:
         image_size=None if is_system else round(image.size_bytes / GIB, 3),
         disk_size=float(max(image.min_disk_gib, needed)),
         created=moment(image.created),
-        created_from=None,
+        created_from=None
+        if image.created_from_id is None
+        else CreatedFrom(id=image.created_from_id, name=image.created_from_name),
         bound_to=None,
         os_flavor=image.os_flavor,
         os_version=image.os_version or None,
         architecture=image.architecture,
         rapid_deploy=False,
-        protection=ImageProtection(delete=is_system),
+        protection=ImageProtection(delete=is_system or image.protect_delete),
         deprecated=moment_or_none(image.deprecated),
         deprecation=deprecation(image.deprecated),
         deleted=None,
-        labels={},
+        labels=image.labels,
     )

@@ -114,7 +114,7 @@ def _shape(row: ServerRow, prices: Prices) -> ServerShape:
         datacenter=datacenter_shape(server.location, []),
         image=None if server.image is None else image_shape(server.image),
         iso=None,
-        rescue_enabled=False,
+        rescue_enabled=server.rescue_enabled,
         locked=row.open_action is not None,
         backup_window=None,
         outgoing_traffic=None,
