@@ -10,16 +10,32 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db.models import Model
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
 
+from hosts.models import (
+    CapacityClaim,
+    Host,
+    Image,
+    IPAddress,
+    IPPool,
+    Location,
+    StoragePool,
+)
 from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
-from vpspanel.accounts.models import SSHKey, User
+from vpspanel.accounts.models import Account, Member, Project, SSHKey, User
 from vpspanel.actions.models import Action
-from vpspanel.servers.models import Server
+from vpspanel.servers.models import PrimaryIP, Server, ServerType, ServerTypePrice
 
+# Rows that no address of the pages changes, whoever asks.
+UNTOUCHED: tuple[type[Model], ...] = (
+    *(Account, Member, Project),
+    *(ServerType, ServerTypePrice, PrimaryIP),
+    *(Location, Host, StoragePool, CapacityClaim, IPPool, IPAddress, Image),
+)
 PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN = "public", "signed in", "reader", "operator", "admin"
 
 # name -> (who may GET, who may POST); None: the method is not there.
@@ -114,6 +130,15 @@ def records() -> dict[str, Any]:
         "actions": list(Action.objects.values_list("pk", "state")),
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
+        "people": list(
+            User.objects.order_by("pk").values_list(
+                "email", "password", "is_active", "is_staff", "is_superuser"
+            )
+        ),
+        **{
+            model.__name__: list(model._default_manager.order_by("pk").values())
+            for model in UNTOUCHED
+        },
     }
 
 
