@@ -93,13 +93,18 @@ def ensure_ip_pool(
     network: str,
     gateway: str,
     dns_servers: Iterable[str] = (),
+    first_index: int | None = None,
 ) -> IPPool:
-    """The pool of that name; a new one sells all that `default_range` says. Raises `BadPool`."""
+    """The pool of that name; a new one sells what `default_range` says, from `first_index` on.
+
+    Raises `BadPool`.
+    """
     known = IPPool.objects.filter(name=name).first()
     if known is not None:
         return known
     family = Family(ipaddress.ip_network(network).version)
     first, last = default_range(parse_network(network, family))
+    first = first_index or first
     check_pool(
         family=family,
         network=network,

@@ -25,23 +25,47 @@ DEFAULT_POOL_PATH = "/var/lib/libvirt/images/vpspanel"
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What of a machine may be sold. Reserves left at None are `reserve_of` the whole."""
+    """What of a machine may be sold. Reserves left at None are `reserve_of` the whole.
+
+    What is left after the reserve is sold as often as the overcommit says.
+    """
 
     vcpus_per_cpu: float = 4.0
     memory_reserve_mib: int | None = None
     disk_reserve_gib: int | None = None
+    memory_overcommit: float = 1.0
+    disk_overcommit: float = 1.0
 
     def vcpus(self, cpus: int) -> int:
         """vCPUs that may be sold."""
         return int(cpus * self.vcpus_per_cpu)
 
     def memory_mib(self, memory_mib: int) -> int:
-        """MiB of memory that may be sold: memory is never sold twice."""
-        return _rest(memory_mib, self.memory_reserve_mib, at_least=1024)
+        """MiB of memory that may be sold."""
+        rest = _rest(memory_mib, self.memory_reserve_mib, at_least=1024)
+        return int(rest * self.memory_overcommit)
 
-    def disk_gib(self, available_bytes: int) -> int:
+    def disk_gib(self, available_gib: int) -> int:
         """GiB of disk that may be sold."""
-        return _rest(available_bytes // GIB, self.disk_reserve_gib, at_least=2)
+        rest = _rest(available_gib, self.disk_reserve_gib, at_least=2)
+        return int(rest * self.disk_overcommit)
+
+
+def share_again(host: Host) -> None:
+    """Set what may be sold by the host's overcommit and reserve; the row is not saved."""
+    share = Share(
+        vcpus_per_cpu=host.cpu_overcommit,
+        memory_reserve_mib=host.memory_reserve_mib,
+        memory_overcommit=host.memory_overcommit,
+    )
+    host.vcpus_limit = share.vcpus(host.cpus)
+    host.memory_limit_mib = share.memory_mib(host.memory_mib)
+
+
+def share_pool_again(pool: StoragePool) -> None:
+    """The same for the disks of a pool."""
+    share = Share(disk_reserve_gib=pool.reserve_gib, disk_overcommit=pool.overcommit)
+    pool.limit_gib = share.disk_gib(pool.capacity_gib)
 
 
 def reserve_of(whole: int, at_least: int) -> int:
@@ -160,20 +184,27 @@ def _write(
     host = Host.objects.select_for_update().filter(name=name).first()
     if host is None:
         host = Host(name=name, location=location, uri=uri, **wires)
-        host.vcpus_limit = share.vcpus(seen.cpus)
-        host.memory_limit_mib = share.memory_mib(seen.memory_mib)
+        host.cpu_overcommit = share.vcpus_per_cpu
+        host.memory_overcommit = share.memory_overcommit
+        host.memory_reserve_mib = share.memory_reserve_mib
+        host.cpus, host.memory_mib = seen.cpus, seen.memory_mib
+        share_again(host)
         host.save()
     elif host.location_id != location.pk:
         raise EnrolError(f"{name} stands in {host.location}; its servers cannot move with a click.")
     record_facts(host, seen)
     Host.objects.filter(pk=host.pk).update(uri=uri, **wires)
+    available_gib = pool.available_bytes // GIB
     StoragePool.objects.get_or_create(
         host=host,
         name=pool.name,
         defaults={
             "type": pool.type,
             "path": pool.path,
-            "limit_gib": share.disk_gib(pool.available_bytes),
+            "capacity_gib": available_gib,
+            "overcommit": share.disk_overcommit,
+            "reserve_gib": share.disk_reserve_gib,
+            "limit_gib": share.disk_gib(available_gib),
         },
     )
     host.refresh_from_db()

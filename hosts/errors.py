@@ -31,3 +31,9 @@ class StagingBusy(MachineRoomError):
     """Somebody else is copying this image to this pool right now; look again in a moment."""
 
     code = "staging_busy"
+
+
+class LibraryFull(MachineRoomError):
+    """The image library has no room for this file."""
+
+    code = "library_full"

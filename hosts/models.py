@@ -12,6 +12,8 @@ from datetime import timedelta
 from django.db import models
 from django.db.models import F, Q
 
+from hosts import models_fleet  # noqa: F401 - Django finds all models of the app here
+
 GIB = 1024**3
 
 
@@ -72,6 +74,24 @@ class Host(models.Model):
     network = models.CharField(max_length=64, blank=True, help_text="libvirt network for guests")
     bridge = models.CharField(max_length=15, blank=True, help_text="or a bridge of the host")
 
+    cpu_overcommit = models.FloatField(
+        "vCPUs per CPU", default=4.0, help_text="How often a CPU is sold"
+    )
+    memory_overcommit = models.FloatField(
+        default=1.0, help_text="How often memory is sold; more than 1 needs swap or sharing"
+    )
+    memory_reserve_mib = models.PositiveBigIntegerField(
+        "memory reserve (MiB)",
+        null=True,
+        blank=True,
+        help_text="Kept for the machine itself; empty: a tenth",
+    )
+    tags = models.CharField(
+        max_length=200, blank=True, help_text="Words that plans can ask for: nvme dedicated"
+    )
+    tagged_only = models.BooleanField(
+        default=False, help_text="Only for plans that ask for one of its tags"
+    )
     vcpus_limit = models.PositiveIntegerField(default=0, help_text="vCPUs that may be sold")
     vcpus_used = models.PositiveIntegerField(default=0, editable=False)
     memory_limit_mib = models.PositiveBigIntegerField(default=0, help_text="MiB that may be sold")
@@ -95,6 +115,15 @@ class StoragePool(models.Model):
     name = models.CharField(max_length=64)
     type = models.CharField(max_length=16, default="dir")
     path = models.CharField(max_length=255)
+    capacity_gib = models.PositiveBigIntegerField(
+        default=0, editable=False, help_text="GiB that were free when it was enrolled"
+    )
+    overcommit = models.FloatField(
+        default=1.0, help_text="How often a GiB is sold; disks grow as they are written"
+    )
+    reserve_gib = models.PositiveBigIntegerField(
+        "reserve (GiB)", null=True, blank=True, help_text="Kept free; empty: a tenth"
+    )
     limit_gib = models.PositiveBigIntegerField(default=0, help_text="GiB that may be sold")
     used_gib = models.PositiveBigIntegerField(default=0, editable=False)
     accepting = models.BooleanField(default=True)
@@ -116,7 +145,15 @@ class CapacityClaim(models.Model):
     vcpus = models.PositiveIntegerField()
     memory_mib = models.PositiveBigIntegerField()
     disk_gib = models.PositiveBigIntegerField()
+    spread = models.UUIDField(null=True, help_text="No two claims of a spread are on one host")
     created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=("spread", "host"), condition=Q(spread__isnull=False), name="claim_spread"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.owner} on {self.host_id}"
@@ -228,6 +265,10 @@ class Image(models.Model):
     progress_step = models.CharField(max_length=120, blank=True)
     error = models.CharField(max_length=500, blank=True)
     owner = models.UUIDField(null=True, blank=True, help_text="The project of a private image")
+    created_from_id = models.BigIntegerField(null=True, help_text="The server it is a copy of")
+    created_from_name = models.CharField(max_length=63, blank=True)
+    labels = models.JSONField(default=dict, blank=True)
+    protect_delete = models.BooleanField(default=False)
     deprecated = models.DateTimeField(null=True, blank=True)
     created = models.DateTimeField(auto_now_add=True)
 

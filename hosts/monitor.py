@@ -11,6 +11,8 @@ import threading
 import structlog
 from django.db import DatabaseError, close_old_connections
 
+from hosts.enrolment import Desk
+from hosts.keys import write_known_hosts
 from hosts.models import Host
 from hosts.monitor_host import HostWatch, Pace, Sink
 from hosts.monitor_status import StatusChange
@@ -30,6 +32,7 @@ class Monitor:
         self._pace = pace or Pace()
         self._stopping = threading.Event()
         self._watches: dict[int, HostWatch] = {}
+        self._desk = Desk()
 
     def stop(self) -> None:
         """Let `run` return."""
@@ -41,6 +44,8 @@ class Monitor:
             while not self._stopping.is_set():
                 try:
                     self._reread()
+                    write_known_hosts()
+                    self._desk.turn()
                 except DatabaseError:
                     log.exception("hosts_unreadable")
                 finally:

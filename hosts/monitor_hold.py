@@ -39,6 +39,8 @@ class Hold:
         """What may be passed on at once, oldest first; a STOPPED is kept."""
         if event.uuid is None:
             return [*self.flush(), event]
+        if event.kind not in POWER_AFTER:
+            return [event]  # it says nothing about power: a start may still follow
         held = self._held.pop(event.uuid, None)
         if event.kind is EventKind.STOPPED:
             due = held[0] if held else now + self.seconds

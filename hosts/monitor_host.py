@@ -16,10 +16,11 @@ from django.db import close_old_connections, transaction
 from django.utils import timezone
 
 from hosts.models import HostStatus
+from hosts.monitor_figures import Meter
 from hosts.monitor_hold import Hold
-from hosts.monitor_status import StatusChange, record_seen, record_status
+from hosts.monitor_status import StatusChange, record_seen, record_status, refuse_other_machine
 from hosts.virt.driver import Driver
-from hosts.virt.errors import CallTimeout, HostUnreachable, VirtError
+from hosts.virt.errors import CallTimeout, HostUnreachable, VirtError, WrongHost
 from hosts.virt.registry import driver_for
 from hosts.virt.spec import DomainEvent, DomainSeen, EventKind, Power
 
@@ -41,6 +42,7 @@ class Pace:
     full_list: float = 60.0
     hold: float = 2.5  # what a stop waits before it is believed: a reboot may follow
     reread: float = 3.0  # looking for new and removed hosts
+    sample: float = 60.0  # figures of the host and its guests
     phantom: float = 5.0  # a guest that is starting up, or looks like a phantom, is seen again
 
 
@@ -84,7 +86,8 @@ class HostWatch:
         self._phantoms: dict[UUID, float] = {}
         self._timeouts = 0
         self._gap = True
-        self._beat_due = self._list_due = time.monotonic()
+        self._beat_due = self._list_due = self._sample_due = time.monotonic()
+        self._meter = Meter(host_id)
         self._thread = threading.Thread(target=self._run, name=f"host-{host_id}", daemon=True)
 
     def start(self) -> None:
@@ -122,12 +125,14 @@ class HostWatch:
             self._beat()
         if now >= self._list_due and self._status is not HostStatus.UNREACHABLE:
             self._list()
+        if now >= self._sample_due and self._status is not HostStatus.UNREACHABLE:
+            self._sample()
 
     def _next_events(self) -> list[DomainEvent]:
         """Sleep until something happens or is due; what may be passed on now."""
         dues = [self._beat_due, self._hold.next_due()]
         if self._status is not HostStatus.UNREACHABLE:
-            dues.append(self._list_due)
+            dues += [self._list_due, self._sample_due]
         pause = min(due for due in dues if due is not None) - time.monotonic()
         try:
             first = self._events.get(timeout=max(0.0, pause))
@@ -170,6 +175,8 @@ class HostWatch:
         try:
             driver = self._driver()
             driver.domain(NOBODY)
+            if self._gap:  # the connection is new: somebody else may be at its end
+                refuse_other_machine(self._host_id, driver)
         except (VirtError, ValueError) as error:
             self._no_answer(error)
         else:
@@ -189,6 +196,7 @@ class HostWatch:
             return
         self._gap = False
         self._list_due = time.monotonic() + self._pace.full_list
+        self._meter.ours = {domain.uuid for domain in seen if domain.ours}
         self._pass_events(self._waiting_events())
         settled, doubtful = self._hold.settle(seen)
         self._note_phantoms(seen)
@@ -197,6 +205,14 @@ class HostWatch:
             self._list_soon(DOUBT, gap=gap)
         if again is not None:
             self._list_soon(again, gap=False)
+
+    def _sample(self) -> None:
+        """One look at all counters. A host that is slow with them is not doubted for it."""
+        self._sample_due = time.monotonic() + self._pace.sample
+        try:
+            self._meter.read(self._driver(), timezone.now())
+        except (VirtError, ValueError) as error:
+            self._log.info("host_not_measured", error=str(error))
 
     def _driver(self) -> Driver:
         """The driver, with the watch on it begun."""
@@ -245,16 +261,16 @@ class HostWatch:
             self._set_status(HostStatus.DEGRADED, f"It answers with an error: {error}")
             return
         self._gap = True
-        self._set_status(HostStatus.UNREACHABLE, str(error))
+        self._set_status(HostStatus.UNREACHABLE, str(error), alarm=isinstance(error, WrongHost))
 
-    def _set_status(self, status: HostStatus, reason: str) -> None:
+    def _set_status(self, status: HostStatus, reason: str, *, alarm: bool = False) -> None:
         first = self._status is None
         if not first and (status, reason) == (self._status, self._reason):
             return
-        change = StatusChange(status, reason, timezone.now(), self._status)
+        change = StatusChange(status, reason, timezone.now(), self._status, alarm)
         with transaction.atomic():  # what follows from the change is seen together with it
             changed = record_status(self._host_id, change)
-            if changed or first:
+            if changed or first or alarm:
                 self._sink.on_status(self._host_id, change, changed=changed)
         self._status, self._reason = status, reason
         self._log.info("host_status", status=status.value, reason=reason)

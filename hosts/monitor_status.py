@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hosts.models import Host, HostStatus
+from hosts.virt.driver import Driver
+from hosts.virt.errors import WrongHost
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,7 @@ class StatusChange:
     reason: str
     at: datetime
     before: HostStatus | None = None  # as this monitor knew it; None: it has just begun
+    alarm: bool = False  # somebody else answers in the host's place
 
 
 def record_status(host_id: int, change: StatusChange) -> bool:
@@ -31,6 +34,16 @@ def record_status(host_id: int, change: StatusChange) -> bool:
         return True
     rows.exclude(status_reason=reason).update(status_reason=reason)
     return False
+
+
+def refuse_other_machine(host_id: int, driver: Driver) -> None:
+    """Raises `WrongHost` if the machine that answers is not the one that was enrolled."""
+    known = Host.objects.filter(pk=host_id).values_list("host_uuid", flat=True).first()
+    if known is None:
+        return
+    seen = driver.probe().uuid
+    if seen != known:
+        raise WrongHost(f"Another machine answers: its host UUID is {seen}, enrolled is {known}.")
 
 
 def record_seen(host_id: int, at: datetime) -> None:

@@ -4,7 +4,7 @@ Capacity and addresses change hands here only. Every change is one
 conditional UPDATE whose row count is looked at, so it is right on SQLite and
 PostgreSQL alike, and giving back twice gives back once. Callers that take or
 give back several things do so in this order, so that two transactions never
-wait for each other: capacity, IPv4, IPv6.
+wait for each other: capacity (the pool, then its host), IPv4, IPv6.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Iterable
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
@@ -23,68 +23,44 @@ from hosts.models import (
     CapacityClaim,
     Family,
     Host,
-    HostStatus,
     Image,
     IPAddress,
     IPPool,
     Location,
     StoragePool,
 )
-from hosts.placement import Candidate, Need, rank
+from hosts.placement import Candidate, Need, pick, rank
+from hosts.room import best
 
-
-def candidates(location: Location | None = None, image: Image | None = None) -> list[Candidate]:
-    """Every accepting, reachable host with each of its accepting pools.
-
-    One query, or two with an image.
-    """
-    pools = StoragePool.objects.filter(
-        accepting=True,
-        host__accepting=True,
-        host__location__accepting=True,
-        host__status=HostStatus.REACHABLE,
-    )
-    if location is not None:
-        pools = pools.filter(host__location=location)
-    staged: set[int] = set()
-    if image is not None and image.sha256:
-        staged = set(
-            pools.filter(staged__sha256=image.sha256).values_list("pk", flat=True).order_by()
-        )
-    return [
-        Candidate(
-            host_id=pool.host_id,
-            pool_id=pool.pk,
-            vcpus_free=pool.host.vcpus_limit - pool.host.vcpus_used,
-            memory_free_mib=pool.host.memory_limit_mib - pool.host.memory_used_mib,
-            memory_limit_mib=pool.host.memory_limit_mib,
-            disk_free_gib=pool.limit_gib - pool.used_gib,
-            has_image=pool.pk in staged,
-        )
-        for pool in pools.select_related("host")
-    ]
+ROUNDS = 50  # each in which others were quicker has sold something
 
 
 def claim_capacity(
-    owner: UUID, need: Need, *, location: Location, image: Image | None = None
+    owner: UUID,
+    need: Need,
+    *,
+    location: Location,
+    image: Image | None = None,
+    spread: UUID | None = None,
 ) -> CapacityClaim:
     """Hold `need` on the best host of the location for `owner`.
 
-    Must run inside the transaction of the order. Raises `NoCapacity`.
+    With `spread`, on a host that no other claim of that spread is on. Must run
+    inside the transaction of the order. Raises `NoCapacity`.
     """
-    for candidate in rank(candidates(location, image), need):
-        # Rolling back lets go of the host's row, also on PostgreSQL: who tries the hosts in
-        # another order must not wait for one that was only tried.
+    # Orders that come at once all see the same best host. Each first takes the best one that nobody
+    # else is just taking; only when all that fit are busy does it wait for its turn.
+    if connection.features.has_select_for_update_skip_locked:
         with contextlib.suppress(_NoRoom), transaction.atomic():
-            _take_room(candidate, need)
-            return CapacityClaim.objects.create(
-                owner=owner,
-                host_id=candidate.host_id,
-                pool_id=candidate.pool_id,
-                vcpus=need.vcpus,
-                memory_mib=need.memory_mib,
-                disk_gib=need.disk_gib,
-            )
+            chosen = pick(best(location, need, image=image, spread=spread, lock=True), need)
+            return _claim_on(chosen, owner, need, spread)
+    for _ in range(ROUNDS):
+        found = rank(best(location, need, image=image, spread=spread), need)
+        for candidate in found:
+            with contextlib.suppress(_NoRoom), transaction.atomic():
+                return _claim_on(candidate, owner, need, spread)
+        if not found:
+            break
     raise NoCapacity(f"no host in {location} has room for {need}")
 
 
@@ -92,8 +68,40 @@ class _NoRoom(Exception):
     """Somebody else took it since the candidates were looked at."""
 
 
+def _claim_on(
+    candidate: Candidate | None, owner: UUID, need: Need, spread: UUID | None
+) -> CapacityClaim:
+    """Room on this host, with its claim. Raises `_NoRoom`.
+
+    Runs in a savepoint: rolling back lets go of the rows, also on PostgreSQL. Who tries the hosts
+    in another order must not wait for one that was only tried.
+    """
+    if candidate is None:
+        raise _NoRoom
+    _take_room(candidate, need)
+    try:
+        return CapacityClaim.objects.create(
+            owner=owner,
+            host_id=candidate.host_id,
+            pool_id=candidate.pool_id,
+            vcpus=need.vcpus,
+            memory_mib=need.memory_mib,
+            disk_gib=need.disk_gib,
+            spread=spread,
+        )
+    except IntegrityError as error:
+        if "claim_spread" in str(error) or "capacityclaim.spread" in str(error):
+            raise _NoRoom from error
+        raise
+
+
 def _take_room(candidate: Candidate, need: Need) -> None:
-    """Raise the counters of host and pool. Raises `_NoRoom` unless both still have room."""
+    """Raise the counters of pool and host. Raises `_NoRoom` unless both still have room."""
+    taken = StoragePool.objects.filter(
+        pk=candidate.pool_id, accepting=True, used_gib__lte=F("limit_gib") - need.disk_gib
+    ).update(used_gib=F("used_gib") + need.disk_gib)
+    if not taken:
+        raise _NoRoom
     taken = Host.objects.filter(
         pk=candidate.host_id,
         accepting=True,
@@ -105,19 +113,14 @@ def _take_room(candidate: Candidate, need: Need) -> None:
     )
     if not taken:
         raise _NoRoom
-    taken = StoragePool.objects.filter(
-        pk=candidate.pool_id, accepting=True, used_gib__lte=F("limit_gib") - need.disk_gib
-    ).update(used_gib=F("used_gib") + need.disk_gib)
-    if not taken:
-        raise _NoRoom
 
 
 def _give_room(host_id: int, pool_id: int, need: Need) -> None:
+    StoragePool.objects.filter(pk=pool_id).update(used_gib=F("used_gib") - need.disk_gib)
     Host.objects.filter(pk=host_id).update(
         vcpus_used=F("vcpus_used") - need.vcpus,
         memory_used_mib=F("memory_used_mib") - need.memory_mib,
     )
-    StoragePool.objects.filter(pk=pool_id).update(used_gib=F("used_gib") - need.disk_gib)
 
 
 def release_capacity(owner: UUID) -> bool:
@@ -129,6 +132,80 @@ def release_capacity(owner: UUID) -> bool:
         need = Need(claim.vcpus, claim.memory_mib, claim.disk_gib)
         _give_room(claim.host_id, claim.pool_id, need)
         return True
+
+
+def grow_claim(owner: UUID, need: Need) -> None:
+    """Let `owner` hold at least `need`, on the host and pool where it is.
+
+    Of a host that takes no new guests as well. Must run inside the transaction
+    that wants it. Raises `NoCapacity`.
+    """
+    claim = CapacityClaim.objects.get(owner=owner)
+    wanted = Need(
+        max(claim.vcpus, need.vcpus),
+        max(claim.memory_mib, need.memory_mib),
+        max(claim.disk_gib, need.disk_gib),
+    )
+    more = _difference(wanted, claim)
+    with transaction.atomic():
+        taken = Host.objects.filter(
+            pk=claim.host_id,
+            vcpus_used__lte=F("vcpus_limit") - more.vcpus,
+            memory_used_mib__lte=F("memory_limit_mib") - more.memory_mib,
+        ).update(
+            vcpus_used=F("vcpus_used") + more.vcpus,
+            memory_used_mib=F("memory_used_mib") + more.memory_mib,
+        )
+        taken = taken and StoragePool.objects.filter(
+            pk=claim.pool_id, used_gib__lte=F("limit_gib") - more.disk_gib
+        ).update(used_gib=F("used_gib") + more.disk_gib)
+        if not taken or not _rewrite(claim, wanted):
+            raise NoCapacity(f"no room for {more} more beside {claim}")
+
+
+def settle_claim(owner: UUID, need: Need) -> None:
+    """Let `owner` hold no more than `need`; the rest goes back. Safe to call twice."""
+    with transaction.atomic():
+        claim = CapacityClaim.objects.get(owner=owner)
+        kept = Need(
+            min(claim.vcpus, need.vcpus),
+            min(claim.memory_mib, need.memory_mib),
+            min(claim.disk_gib, need.disk_gib),
+        )
+        if _rewrite(claim, kept):
+            less = _difference(kept, claim)
+            _give_room(
+                claim.host_id, claim.pool_id, Need(-less.vcpus, -less.memory_mib, -less.disk_gib)
+            )
+
+
+def _difference(need: Need, claim: CapacityClaim) -> Need:
+    return Need(
+        need.vcpus - claim.vcpus,
+        need.memory_mib - claim.memory_mib,
+        need.disk_gib - claim.disk_gib,
+    )
+
+
+def _rewrite(claim: CapacityClaim, need: Need) -> bool:
+    """Give the claim another size; False if somebody has changed it since it was read."""
+    as_read = CapacityClaim.objects.filter(
+        pk=claim.pk, vcpus=claim.vcpus, memory_mib=claim.memory_mib, disk_gib=claim.disk_gib
+    )
+    return bool(
+        as_read.update(vcpus=need.vcpus, memory_mib=need.memory_mib, disk_gib=need.disk_gib)
+    )
+
+
+def room_of(owner: UUID) -> Need:
+    """The most that `grow_claim` would let `owner` hold at this moment; takes nothing."""
+    claim = CapacityClaim.objects.select_related("host", "pool").get(owner=owner)
+    host, pool = claim.host, claim.pool
+    return Need(
+        claim.vcpus + host.vcpus_limit - host.vcpus_used,
+        claim.memory_mib + host.memory_limit_mib - host.memory_used_mib,
+        claim.disk_gib + pool.limit_gib - pool.used_gib,
+    )
 
 
 def take_address(owner: UUID, *, location: Location, family: Family) -> IPAddress:

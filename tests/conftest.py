@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 from tests import levels, settings
 
 # Without libvirt's module the level is reported as not run, and the rest runs.
-pytest_plugins = ["tests.kvm"] if importlib.util.find_spec("libvirt") else []
+pytest_plugins = ["tests.kvm", "tests.lab"] if importlib.util.find_spec("libvirt") else []
 
 TALLY = levels.Tally()
 # Milliseconds that a page may take where a test does not say otherwise: machines are busy.

@@ -24,7 +24,13 @@ SHOP = (
     "vpspanel.events",
 )
 # Single modules that know no app: everybody in the shop may use them.
-GROUND = {"vpspanel.errors", "vpspanel.sealing", "vpspanel.environment", "vpspanel.logs"}
+GROUND = {
+    "vpspanel.errors",
+    "vpspanel.labels",
+    "vpspanel.sealing",
+    "vpspanel.environment",
+    "vpspanel.logs",
+}
 # Those who may talk to the machine room; billing, actions and below know no host.
 MAY_USE_HOSTS = set(SHOP[: SHOP.index("vpspanel.servers") + 1])
 LIBVIRT = {"libvirt", "libvirt_qemu", "libvirt_lxc", "libvirtmod", "libvirtaio"}

@@ -23,8 +23,10 @@ LEVELS = (
     FAKE,
     "libvirt test driver",
     "real QEMU",
+    "lab hosts",
     "PostgreSQL",
     "Redis",
+    "API clients",
     "browser",
 )
 OF_MARKER = {
@@ -32,13 +34,22 @@ OF_MARKER = {
     "libvirt": "libvirt test driver",
     "qemu": "real QEMU",
     "kvm": "real QEMU",
+    "lab": "lab hosts",
     "postgres": "PostgreSQL",
     "redis": "Redis",
     "both_databases": FAKE,  # and in the run on PostgreSQL once more
+    "clients": "API clients",
     "browser": "browser",
 }
+# Where deploy/setup puts the oldest client that is promised to work, beside the newest.
+OLDEST_CLIENT = Path(sys.prefix) / "share" / "hcloud-oldest"
 # Who uses one of these needs its level, marked or not.
-MARKER_OF_FIXTURE = {"kvm_host": "qemu", "page": "browser", "browser": "browser"}
+MARKER_OF_FIXTURE = {
+    "kvm_host": "qemu",
+    "lab": "lab",
+    "page": "browser",
+    "browser": "browser",
+}
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "live_server", "client"}
 
 
@@ -61,19 +72,31 @@ def levels_of(markers: Iterable[str], fixtures: Iterable[str]) -> set[str]:
 
 def missing(marker: str) -> str:
     """Why this machine cannot run tests with that marker; empty if it can."""
-    if marker in ("libvirt", "qemu", "kvm") and not importlib.util.find_spec("libvirt"):
+    if marker in ("libvirt", "qemu", "kvm", "lab") and not importlib.util.find_spec("libvirt"):
         return "libvirt's Python module is not installed"
     if marker in ("qemu", "kvm"):
         return _missing_for_guests()
+    if marker == "lab":
+        return _missing_for_guests() or _missing_for_lab()
     if marker == "postgres":
         port = int(os.environ.get("POSTGRES_PORT", "5432"))
         return "" if _listens(port) else f"no PostgreSQL listens on port {port}"
     if marker == "redis":
         return "" if _listens(6379) else "no Redis listens on port 6379"
+    if marker == "clients":
+        return _missing_for_clients()
     if marker == "browser":
         found = any(shutil.which(name) for name in ("chromium", "chromium-browser"))
         return "" if found else "Chromium is not installed"
     return ""
+
+
+def _missing_for_clients() -> str:
+    if not importlib.util.find_spec("hcloud"):
+        return "hcloud's Python client is not installed"
+    if not OLDEST_CLIENT.is_dir():
+        return "the oldest Python client is not installed: deploy/setup dev"
+    return "" if shutil.which("hcloud") else "hcloud-cli is not installed"
 
 
 def _missing_for_guests() -> str:
@@ -83,6 +106,10 @@ def _missing_for_guests() -> str:
         if not shutil.which(tool):
             return f"{tool} is not installed"
     return ""
+
+
+def _missing_for_lab() -> str:
+    return "" if Path("/usr/sbin/sshd").exists() else "openssh-server is not installed"
 
 
 def _listens(port: int) -> bool:

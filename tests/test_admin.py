@@ -17,9 +17,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from hosts.models import IPAddress, Location, StagedImage
+from hosts.models_fleet import Enrolment, KnownHostKey
 from tests.world import World, make_image, make_user, make_world
 from vpspanel.accounts.models import User
 from vpspanel.accounts.services import add_ssh_key
+from vpspanel.accounts.token_services import create_token
 from vpspanel.events.models import Event
 from vpspanel.servers import services
 
@@ -32,6 +34,7 @@ WRITABLE = {  # (change, add): everything else is shown only
     "accounts.Account": (True, False),
     "accounts.Project": (True, False),
     "accounts.User": (True, True),
+    "hosts.Enrolment": (True, True),
     "hosts.Host": (True, False),
     "hosts.IPPool": (True, True),
     "hosts.Image": (True, False),
@@ -39,7 +42,7 @@ WRITABLE = {  # (change, add): everything else is shown only
     "hosts.StoragePool": (True, False),
     "servers.ServerType": (True, True),
 }
-DELETABLE = {"hosts.IPPool", "hosts.Location"}
+DELETABLE = {"hosts.IPPool", "hosts.KnownHostKey", "hosts.Location"}
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f demo"
 
 
@@ -52,12 +55,16 @@ def world(transactional_db: None) -> World:
         services.reboot(world.alice, server.pk)
     world.order("queued")
     add_ssh_key(world.alice, project=world.project, name="laptop", public_key=KEY)
+    create_token(world.alice, project=world.project, name="ci", may_write=True)
     IPAddress.objects.filter(owner=None).update(free_after=timezone.now() + timedelta(hours=1))
     image = make_image("broken")
     image.status, image.error = "unavailable", "<b>no room</b>"
     image.progress_step, image.progress = "downloading", 40
     image.save()
     assert StagedImage.objects.exists()
+    Enrolment.objects.create(name="new", location=world.location, uri="fake:///new", bridge="br0")
+    for place in ("192.0.2.1", "192.0.2.2"):
+        KnownHostKey.objects.create(place=place, public_key=KEY, fingerprint="SHA256:x")
     return world
 
 
@@ -102,7 +109,7 @@ def test_only_what_is_staffs_own_can_be_written(root: Client) -> None:
         assert (answer.status_code != 403) is may_change, label
         answer = root.post(url(model, "delete", some(model).pk), {"post": "yes"})
         if label in DELETABLE:
-            assert some(model), label  # protected by what refers to it
+            assert some(model), label  # protected by what refers to it, or one of several
         else:
             assert answer.status_code == 403, label
 

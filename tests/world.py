@@ -16,8 +16,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from hosts.models import Family, Host, HostStatus, Image, ImageStatus, IPPool, Location, StoragePool
-from hosts.simulated import empty_qcow2
 from hosts.virt.fake import FakeDriver
+from hosts.virt.fake_qcow2 import empty_qcow2
 from hosts.virt.registry import driver_for
 from hosts.virt.spec import NetworkSpec
 from vpspanel.accounts.models import Member, Project, Role, User
@@ -28,6 +28,7 @@ from vpspanel.actions.worker import Worker
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.servers.models import MICROS, Server, ServerType, ServerTypePrice
 from vpspanel.servers.ordering import Ordered, order_server
+from vpspanel.servers.services import power_off
 
 GIB = 1024**3
 _numbers = itertools.count(1)
@@ -75,6 +76,15 @@ class World:
         work()
         server = Server.objects.get(pk=ordered.server.pk)
         assert server.lifecycle == "active", Action.objects.get(pk=ordered.action.pk).error_detail
+        return server
+
+    def stopped(self, name: str = "web", **changes: Any) -> Server:
+        """The same, powered off again."""
+        server = self.running(name, **changes)
+        power_off(self.alice, server.pk)
+        work()
+        server.refresh_from_db()
+        assert server.power_seen == "off"
         return server
 
 
@@ -165,6 +175,21 @@ def make_world(**host: Any) -> World:
         hosts=[make_host(location, **host)],
         **{name: Actor(user, "page") for name, user in users.items()},
     )
+
+
+def make_plan(world: World, name: str, *, vcpus: int, memory_mib: int, disk_gib: int) -> ServerType:
+    """Another plan, sold where the first one is."""
+    plan = ServerType.objects.create(
+        name=name,
+        description=name.capitalize(),
+        vcpus=vcpus,
+        memory_mib=memory_mib,
+        disk_gib=disk_gib,
+    )
+    ServerTypePrice.objects.create(
+        server_type=plan, location=world.location, hourly_micros=9000, monthly_micros=6 * MICROS
+    )
+    return plan
 
 
 def make_pools(location: Location, *, last_v4: int = 201) -> None:

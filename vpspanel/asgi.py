@@ -1,4 +1,4 @@
-"""The ASGI application: pages through Django, websockets through Channels.
+"""The ASGI applications: pages through Django, websockets through Channels.
 
 A page's request may be only so large. A websocket passes the origin check and
 the session first, so that its endpoint knows who asks.
@@ -7,6 +7,7 @@ the session first, so that its endpoint knows who asks.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
@@ -17,12 +18,37 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vpspanel.settings")
 pages = get_asgi_application()  # loads the apps: the routes below need them
 
 from vpspanel.body_limit import BodyLimit  # noqa: E402
-from vpspanel.events.origin import SameOriginOnly  # noqa: E402
-from vpspanel.routing import websocket_urlpatterns  # noqa: E402
+from vpspanel.events.origin import Receive, SameOriginOnly, Scope, Send  # noqa: E402
+from vpspanel.routing import (  # noqa: E402
+    console_urlpatterns,
+    screen_urlpatterns,
+    websocket_urlpatterns,
+)
+from vpspanel.sub_path import SubPath  # noqa: E402
+
+
+def websockets(routes: list[Any]) -> SubPath:
+    """The endpoints of `routes`, behind what every websocket goes through."""
+    known = SameOriginOnly(AuthMiddlewareStack(URLRouter(routes)))
+    return SubPath(known, settings.FORCE_SCRIPT_NAME)
+
+
+async def health_only(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says whether this process is well; of all other pages, that they are not here."""
+    if scope["path"] == "/healthz":
+        await pages(scope, receive, send)  # type: ignore[arg-type]
+        return
+    headers = [(b"content-type", b"text/plain"), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
 
 application = ProtocolTypeRouter(
     {
         "http": BodyLimit(pages, settings.DATA_UPLOAD_MAX_MEMORY_SIZE),  # type: ignore[arg-type]
-        "websocket": SameOriginOnly(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": websockets(websocket_urlpatterns),
     }
 )
+# For a process of their own: a new version of the pages then cuts no console.
+consoles = ProtocolTypeRouter({"http": health_only, "websocket": websockets(console_urlpatterns)})
+screens = websockets(screen_urlpatterns)

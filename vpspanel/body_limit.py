@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from vpspanel.events.origin import App, Message, Receive, Scope, Send
 
+_FOR_PROGRAMS = (
+    b'{"error":{"code":"payload_too_large","message":"This is more than the panel takes.",'
+    b'"details":{}}}'
+)
+
 
 class TooBig(Exception):
     """More came than is taken."""
@@ -37,7 +42,7 @@ class BodyLimit:
                 raise TooBig
             await self.app(scope, counted, send)
         except TooBig:
-            await _refuse(send)
+            await _refuse(send, scope["path"])
 
 
 def _announced(scope: Scope) -> int:
@@ -50,7 +55,10 @@ def _announced(scope: Scope) -> int:
         raise TooBig from None
 
 
-async def _refuse(send: Send) -> None:
-    headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+async def _refuse(send: Send, path: str) -> None:
+    kind, body = b"text/plain", b"This is more than the panel takes.\n"
+    if path.startswith("/api/"):
+        kind, body = b"application/json", _FOR_PROGRAMS
+    headers = [(b"content-type", kind), (b"connection", b"close")]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": b"This is more than the panel takes.\n"})
+    await send({"type": "http.response.body", "body": body})

@@ -13,6 +13,7 @@ import secrets
 import socket
 import tempfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -111,6 +112,12 @@ def refuse_unsafe_production(*, debug: bool, hosts: list[str], key: str, mail: s
         )
     if wrong:
         raise Misconfigured("Not started, VPSPANEL_ENV=production:\n- " + "\n- ".join(wrong))
+
+
+def origins_of(*urls: str) -> list[str]:
+    """The origins of those that name one, as a page's policy wants them; a path is this site."""
+    parts = [urlsplit(url) for url in urls]
+    return [f"{part.scheme}://{part.netloc}" for part in parts if part.netloc]
 
 
 def machine_hosts() -> list[str]:

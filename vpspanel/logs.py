@@ -86,6 +86,7 @@ def logging_config(*, level: str, as_json: bool, colour: bool) -> dict[str, Any]
             # Its warnings only: it would note every websocket that opens and closes.
             "uvicorn": {"handlers": [], "level": "WARNING", "propagate": True},
             "uvicorn.access": {"handlers": [], "level": "WARNING", "propagate": True},
+            "asyncssh": {"handlers": [], "level": "WARNING", "propagate": True},
         },
     }
 

@@ -51,10 +51,17 @@ VPSPANEL_DRIVER = env.str("VPSPANEL_DRIVER", "libvirt")
 if VPSPANEL_DRIVER not in {"libvirt", "fake"}:
     raise ImproperlyConfigured("VPSPANEL_DRIVER must be libvirt or fake.")
 SITE_NAME = env.str("SITE_NAME", "vpspanel")
+# The path under which a proxy shows the panel, such as `/panel`; at the root of the site: None.
+FORCE_SCRIPT_NAME = "/" + env.str("SITE_PATH", "").strip("/") if env.str("SITE_PATH", "") else None
 CURRENCY = env.str("CURRENCY", "EUR")  # ISO 4217; what prices are in
 IMAGE_DIR = Path(env.str("VPSPANEL_IMAGES", str(VAR_DIR / "images")))
+# The key pair and the known host keys for hosts over SSH; the certificates for hosts over TLS
+# (cacert.pem, clientcert.pem, clientkey.pem).
+SSH_DIR = Path(env.str("VPSPANEL_SSH", str(VAR_DIR / "ssh")))
+TLS_DIR = Path(env.str("VPSPANEL_TLS", str(VAR_DIR / "tls")))
 # How long a guest has to read its first-boot data before the secrets are taken out of it.
 SEED_SECRET_SECONDS = env.int("SEED_SECRET_SECONDS", 900)
+RESCUE_IMAGE = env.str("RESCUE_IMAGE", "tiny")
 # What `manage.py demo` enrols as the first host, and where its disks go: a
 # directory that QEMU's own user can reach.
 _simulated = (
@@ -64,6 +71,16 @@ LOCAL_HOST_URI = env.str(
     "VPSPANEL_HOST", "qemu:///system" if VPSPANEL_DRIVER == "libvirt" else _simulated
 )
 LOCAL_POOL_PATH = env.str("VPSPANEL_POOL", "/var/lib/libvirt/images/vpspanel")
+
+# --- consoles -----------------------------------------------------------------
+# Where browsers find the sockets of consoles; "" stands for `ws/console/` of this site.
+CONSOLE_URL = env.str("CONSOLE_URL", "")
+# Where `manage.py consoleproxy` is, such as `/ws/vnc/`; "": screens come like serial consoles.
+CONSOLE_PROXY_URL = env.str("CONSOLE_PROXY_URL", "")
+CONSOLE_PROXY_VIEWERS = env.int("CONSOLE_PROXY_VIEWERS", 500)  # processes at the same time
+CONSOLES_PER_USER = env.int("CONSOLES_PER_USER", 20)  # in each process
+CONSOLES_PER_SERVER = env.int("CONSOLES_PER_SERVER", 8)  # of each kind, in each process
+CONSOLE_IDLE_SECONDS = env.int("CONSOLE_IDLE_SECONDS", 0)  # 0: an idle console stays open
 
 # --- parts --------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -86,9 +103,11 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "channels",
+    "rest_framework",
 ]
 MIDDLEWARE = [
     "vpspanel.logs.RequestIdMiddleware",
+    "vpspanel.api.edge.JsonErrorsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "vpspanel.static_files.StaticFilesMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -176,7 +195,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = "/"
+LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
@@ -210,7 +229,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", "UTC")
-STATIC_URL = "/static/"
+STATIC_URL = f"{FORCE_SCRIPT_NAME or ''}/static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Production serves hashed and compressed copies out of STATIC_ROOT; elsewhere
@@ -237,7 +256,7 @@ CONTENT_SECURITY_POLICY: dict[str, Any] = {
         "style-src": [SELF, NONCE],
         "img-src": [SELF, "data:"],  # Tabler's CSS carries small drawings in it
         "font-src": [SELF],
-        "connect-src": [SELF],
+        "connect-src": [SELF, *environment.origins_of(CONSOLE_URL, CONSOLE_PROXY_URL)],
         "form-action": [SELF],
         "frame-ancestors": [NONE],
         "base-uri": [NONE],
@@ -262,6 +281,21 @@ if PRODUCTION:
     CSRF_COOKIE_NAME = "__Host-csrf"
     if ALLAUTH_TRUSTED_PROXY_COUNT:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- the API --------------------------------------------------------------------------
+# What a token may ask in an hour. It is refilled evenly, so that a burst costs only waiting.
+API_REQUESTS_PER_HOUR = env.int("API_REQUESTS_PER_HOUR", 3600)
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["vpspanel.api.auth.BearerToken"],
+    "DEFAULT_PERMISSION_CLASSES": ["vpspanel.api.auth.TokenMay"],
+    "DEFAULT_PARSER_CLASSES": ["vpspanel.api.edge.Json"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "vpspanel.api.edge.AlwaysJson",
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "vpspanel.api.errors.answer_to",
+    "UNAUTHENTICATED_USER": None,
+    "COMPACT_JSON": True,
+}
 
 # --- logs -------------------------------------------------------------------------
 LOGGING = logs.logging_config(

@@ -10,6 +10,7 @@ from vpspanel.health import healthz
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
     path("admin/", admin.site.urls),
+    path("api/", include("vpspanel.api.urls")),
     path("accounts/", include("allauth.account.urls")),
     path("", include("vpspanel.consoles.urls")),
     path("", include("vpspanel.pages.urls")),

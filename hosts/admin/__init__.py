@@ -1,5 +1,5 @@
 """The machine room for staff: Django finds these pages here."""
 
-from hosts.admin import addresses, images, machines
+from hosts.admin import addresses, enrolments, images, machines
 
-__all__ = ["addresses", "images", "machines"]
+__all__ = ["addresses", "enrolments", "images", "machines"]

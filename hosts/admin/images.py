@@ -58,6 +58,9 @@ class ImageAdmin(CarefulAdmin):
         "default_user",
         "has_agent",
         "owner",
+        "created_from_name",
+        "labels",
+        "protect_delete",
         "created",
     )
     fields = (*readonly_fields, "deprecated")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 
 from hosts.admin.parts import STYLE, CarefulAdmin, ModelForm, ReadOnlyAdmin, meter, word
+from hosts.enrol import share_again, share_pool_again
+from hosts.figures import latest_of_hosts
 from hosts.models import CapacityClaim, Host, HostStatus, Location, StoragePool
+from hosts.placement import tag_column
 
 HOST_TONES = {
     HostStatus.REACHABLE: "good",
@@ -47,12 +54,34 @@ class HostForm(ModelForm):
             raise ValidationError("Give either a libvirt network or a bridge of the host.")
         return data
 
+    def clean_tags(self) -> str:
+        return tag_column(self.cleaned_data["tags"])
+
+
+class SharingAdmin(CarefulAdmin):
+    """Rows whose limits follow from overcommit and reserve, unless staff set them."""
+
+    shares: tuple[str, ...]
+    limits: tuple[str, ...]
+    share_again: Callable[[Any], None]
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
+        changed = set(form.changed_data)
+        if changed & set(self.shares):
+            kept = {name: getattr(obj, name) for name in changed & set(self.limits)}
+            self.share_again(obj)
+            for name, value in kept.items():
+                setattr(obj, name, value)
+            form.changed_data.extend(set(self.limits) - changed)
+        super().save_model(request, obj, form, change)
+
 
 @admin.register(Host)
-class HostAdmin(CarefulAdmin):
-    """KVM machines. New ones come by `manage.py host_enroll`, which asks the machine itself."""
+class HostAdmin(SharingAdmin):
+    """KVM machines. New ones come by an enrolment, which asks the machine itself."""
 
     form = HostForm
+    change_list_template = "admin/hosts/host/change_list.html"
     list_display = (
         "name",
         "location",
@@ -79,6 +108,7 @@ class HostAdmin(CarefulAdmin):
                     "uri",
                     "accepting",
                     "state",
+                    "figures",
                     "status_since",
                     "seen_at",
                 )
@@ -89,12 +119,19 @@ class HostAdmin(CarefulAdmin):
             {
                 "fields": (
                     "vcpus",
+                    "cpu_overcommit",
                     "vcpus_limit",
                     "memory",
+                    "memory_reserve_mib",
+                    "memory_overcommit",
                     "memory_limit_mib",
                     "disk",
+                    "tags",
+                    "tagged_only",
                     "action_limit",
-                )
+                ),
+                "description": "A change of overcommit or reserve computes the limit anew, "
+                "unless the limit is changed as well. What is sold already stays sold.",
             },
         ),
         ("Where guests are connected", {"fields": ("network", "bridge")}),
@@ -116,7 +153,22 @@ class HostAdmin(CarefulAdmin):
             },
         ),
     )
-    editable = ("accepting", "vcpus_limit", "memory_limit_mib", "action_limit", "network", "bridge")
+    editable = (
+        "accepting",
+        "cpu_overcommit",
+        "vcpus_limit",
+        "memory_reserve_mib",
+        "memory_overcommit",
+        "memory_limit_mib",
+        "tags",
+        "tagged_only",
+        "action_limit",
+        "network",
+        "bridge",
+    )
+    shares = ("cpu_overcommit", "memory_reserve_mib", "memory_overcommit")
+    limits = ("vcpus_limit", "memory_limit_mib")
+    share_again = staticmethod(share_again)
 
     class Media:
         css = STYLE
@@ -142,7 +194,21 @@ class HostAdmin(CarefulAdmin):
     @admin.display(ordering="status")
     def state(self, host: Host) -> SafeString:
         shown = word(host.get_status_display(), HOST_TONES[HostStatus(host.status)])
-        return format_html('{}<span class="detail">{}</span>', shown, host.status_reason)
+        since = f"for {timesince(host.status_since)}" if host.status_since else ""
+        return format_html('{} {}<span class="detail">{}</span>', shown, since, host.status_reason)
+
+    @admin.display(description="in use")
+    def figures(self, host: Host) -> str:
+        now = timezone.now()
+        sample = latest_of_hosts([host.pk], now - timedelta(minutes=5)).get(host.pk)
+        if sample is None:
+            return "not measured in the last five minutes"
+        cpu = "?" if sample.cpu_percent is None else f"{sample.cpu_percent / 100:.1f}"
+        memory = "?" if sample.memory_mib is None else f"{sample.memory_mib:.0f}"
+        return (
+            f"{cpu} of {host.cpus} CPUs, {memory} of {host.memory_mib} MiB of memory, "
+            f"{sample.guests or 0:.0f} guests"
+        )
 
     @admin.display(description="virtualisation", ordering="virt_type")
     def way(self, host: Host) -> SafeString:
@@ -186,15 +252,29 @@ class HostAdmin(CarefulAdmin):
 
 
 @admin.register(StoragePool)
-class StoragePoolAdmin(CarefulAdmin):
+class StoragePoolAdmin(SharingAdmin):
     """Where disks lie. Pools come with their host."""
 
     list_display = ("name", "host", "type", "path", "sold", "accepting")
     list_filter = ("accepting", "host__location")
     search_fields = ("name", "host__name", "path")
     list_select_related = ("host",)
-    fields = ("host", "name", "type", "path", "sold", "limit_gib", "accepting")
-    readonly_fields = ("host", "name", "type", "path", "sold")
+    fields = (
+        "host",
+        "name",
+        "type",
+        "path",
+        "sold",
+        "capacity_gib",
+        "reserve_gib",
+        "overcommit",
+        "limit_gib",
+        "accepting",
+    )
+    readonly_fields = ("host", "name", "type", "path", "sold", "capacity_gib")
+    shares = ("reserve_gib", "overcommit")
+    limits = ("limit_gib",)
+    share_again = staticmethod(share_pool_again)
 
     class Media:
         css = STYLE

@@ -32,6 +32,7 @@ class ImageErrorCode(enum.StrEnum):
     # catalogue
     CATALOGUE = "catalogue"
     # build
+    NEEDS_ROOT = "needs_root"
     MISSING_PACKAGE = "missing_package"
     BUILD_FAILED = "build_failed"
 

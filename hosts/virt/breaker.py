@@ -21,7 +21,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._pause = 0.0
         self._closed_until = 0.0  # monotonic; nobody passes before
-        self._reason = ""
+        self._error = HostUnreachable("")
         self._trying = False
 
     @property
@@ -38,13 +38,13 @@ class Breaker:
         with self._lock:
             if self._pause:
                 if self._trying or time.monotonic() < self._closed_until:
-                    raise HostUnreachable(self._reason)
+                    raise type(self._error)(str(self._error))
                 self._trying = True
             trying = self._trying
         try:
             yield
         except HostUnreachable as error:
-            self._failed(str(error))
+            self._failed(error)
             raise
         else:
             with self._lock:
@@ -54,8 +54,8 @@ class Breaker:
                 with self._lock:
                     self._trying = False
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, error: HostUnreachable) -> None:
         with self._lock:
             self._pause = min(self._pause * 2 or self._first, self._longest)
             self._closed_until = time.monotonic() + self._pause
-            self._reason = reason
+            self._error = error

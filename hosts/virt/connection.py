@@ -19,7 +19,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import libvirt
@@ -27,7 +26,8 @@ import libvirt
 from hosts.virt.breaker import Breaker
 from hosts.virt.errors import CallTimeout, HostUnreachable
 from hosts.virt.events import start_event_loop
-from hosts.virt.translate import translate
+from hosts.virt.translate import translate, unreachable
+from hosts.virt.uri import openable
 
 R = TypeVar("R")
 
@@ -306,9 +306,9 @@ class HostLink:
 
     def _open(self) -> Any:
         try:
-            connection = libvirt.open(quiet_uri(self.uri))
+            connection = libvirt.open(openable(self.uri))
         except libvirt.libvirtError as error:
-            raise HostUnreachable(f"{self.uri}: {error}") from error
+            raise unreachable(self.uri, str(error)) from error
         limits = self.limits
         # The test driver lives in this process and has nothing to keep alive.
         with suppress(libvirt.libvirtError):
@@ -360,12 +360,3 @@ def close_late(task: Task[Any]) -> None:
             task.result().close()
 
     threading.Thread(target=close, name="libvirt-close", daemon=True).start()
-
-
-def quiet_uri(uri: str) -> str:
-    """`uri`, told not to ask for passwords on a terminal if it goes over SSH."""
-    parts = urlsplit(uri)
-    if "ssh" not in parts.scheme or "no_tty=" in parts.query:
-        return uri
-    query = f"{parts.query}&no_tty=1" if parts.query else "no_tty=1"
-    return parts._replace(query=query).geturl()

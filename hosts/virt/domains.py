@@ -26,7 +26,7 @@ from hosts.virt.errors import (
     NotFound,
 )
 from hosts.virt.hostinfo import is_test_driver, parse
-from hosts.virt.spec import DomainSeen, DomainSpec, DomainStats, Power
+from hosts.virt.spec import DomainSeen, DomainSpec, Power
 
 POWER = {
     libvirt.VIR_DOMAIN_RUNNING: Power.RUNNING,
@@ -326,52 +326,3 @@ def set_password(connection: Any, uuid: UUID, user: str, password: str, phantoms
         raise AgentUnavailable(f"Domain {domain.name()} is off")
     domain.agentSetResponseTimeout(AGENT_SECONDS, 0)
     domain.setUserPassword(user, password, 0)
-
-
-# --- counters -------------------------------------------------------------------
-
-GROUPS = (
-    libvirt.VIR_DOMAIN_STATS_STATE
-    | libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
-    | libvirt.VIR_DOMAIN_STATS_VCPU
-    | libvirt.VIR_DOMAIN_STATS_BALLOON
-    | libvirt.VIR_DOMAIN_STATS_INTERFACE
-    | libvirt.VIR_DOMAIN_STATS_BLOCK
-)
-
-
-def stats(connection: Any) -> list[DomainStats]:
-    """See `Driver.stats`."""
-    flags = (
-        libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
-        | libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
-    )
-    return [
-        _domain_stats(UUID(bytes=domain.UUID()), figures)
-        for domain, figures in connection.getAllDomainStats(GROUPS, flags)
-    ]
-
-
-def _domain_stats(uuid: UUID, figures: dict[str, Any]) -> DomainStats:
-    memory_kib = figures.get("balloon.current")
-    return DomainStats(
-        uuid=uuid,
-        power=power_of(figures.get("state.state", 0), figures.get("state.reason", 0)),
-        # Without control groups only the virtual processors' own threads are known.
-        cpu_time_ns=figures.get("cpu.time", _sum(figures, "vcpu", "time")),
-        memory_mib=None if memory_kib is None else memory_kib // 1024,
-        disk_read_bytes=_sum(figures, "block", "rd.bytes"),
-        disk_write_bytes=_sum(figures, "block", "wr.bytes"),
-        net_rx_bytes=_sum(figures, "net", "rx.bytes"),
-        net_tx_bytes=_sum(figures, "net", "tx.bytes"),
-    )
-
-
-def _sum(figures: dict[str, Any], group: str, counter: str) -> int | None:
-    """The counter added over all devices of the group; None if no device tells it."""
-    values = [
-        value
-        for key, value in figures.items()
-        if key.startswith(f"{group}.") and key.split(".", 2)[2:] == [counter]
-    ]
-    return sum(values) if values else None

@@ -25,6 +25,7 @@ from hosts.virt.spec import (
     DomainSpec,
     DomainStats,
     FilterSpec,
+    HostLoad,
     HostSeen,
     NetworkSpec,
     PoolSeen,
@@ -59,6 +60,9 @@ class Driver(Protocol):
     # --- the host -----------------------------------------------------------
     def probe(self) -> HostSeen:
         """Facts of the host. KVM only where the host CPU shows vmx or svm and libvirt offers it."""
+
+    def load(self) -> HostLoad:
+        """What the host's CPUs and memory are used for, all guests and others together."""
 
     def ensure_pool(self, name: str, path: str) -> PoolSeen:
         """A started, autostarted directory pool of that name at that path.
@@ -118,6 +122,44 @@ class Driver(Protocol):
         Raises `NotFound` if the base is missing.
         """
 
+    def grow_volume(self, pool: str, name: str, *, capacity_bytes: int) -> None:
+        """The qcow2 volume has at least that capacity; one that has more is left as it is.
+
+        For guests that are off: a running one would not see it. Raises `NotFound`.
+        """
+
+    def flatten_volume(
+        self,
+        pool: str,
+        name: str,
+        *,
+        source: str,
+        progress: Progress | None = None,
+        timeout: float = 3600,
+    ) -> None:
+        """A new qcow2 that stands on nothing and reads like the qcow2 volume `source`.
+
+        For guests that are off: of a running one it would be no moment's state.
+        `progress` is told the bytes written, as for an upload. If this ends
+        early the host may still be writing; until then deleting what there is
+        raises an error with the code "resource_busy".
+        Raises `NotFound`, `AlreadyExists`, `DiskFull`.
+        """
+
+    def download_volume(
+        self,
+        pool: str,
+        name: str,
+        sink: BinaryIO,
+        *,
+        progress: Progress | None = None,
+        timeout: float = 3600,
+    ) -> None:
+        """Write the bytes of the volume's file to `sink`, from a thread of the driver.
+
+        Raises `NotFound`; what `sink` or `progress` raises ends it and comes out of this call.
+        """
+
     def delete_volume(self, pool: str, name: str) -> bool:
         """True if there was one. Only files inside the pool can be named."""
 
@@ -151,7 +193,7 @@ class Driver(Protocol):
 
     def undefine(self, uuid: UUID) -> bool:
         """True if it was defined. NVRAM, managed save, snapshot and checkpoint metadata go with
-        it, never a disk. Raises `InvalidState` while the guest runs.
+        it, and what its serial port wrote, never a disk. Raises `InvalidState` while it runs.
         """
 
     def start(self, uuid: UUID) -> None:
@@ -175,6 +217,20 @@ class Driver(Protocol):
 
     def set_password(self, uuid: UUID, user: str, password: str) -> None:
         """Set it through the guest agent. Raises `AgentUnavailable`."""
+
+    # --- what guests wrote to their serial ports ----------------------------
+    def serial_log(self, uuid: UUID, limit: int) -> bytes:
+        """The newest `limit` bytes of it, kept by the host also while nobody looks.
+
+        It outlives stops and starts and holds some hundred KiB; `undefine` takes it away.
+        It is whatever the guest wrote: control characters, anything. Raises `NotFound`.
+        """
+
+    def serial_logs(self) -> list[UUID]:
+        """The guests, known to the host or not, of which such a log is left."""
+
+    def delete_serial_log(self, uuid: UUID) -> bool:
+        """True if there was one. For the log of a guest that is gone."""
 
     # --- consoles and events ------------------------------------------------
     async def open_serial(self, uuid: UUID, *, force: bool = False) -> SerialStream:

@@ -29,6 +29,13 @@ class HostUnreachable(VirtError):
     retryable = True
 
 
+class WrongHost(HostUnreachable):
+    """Something answers at the address that is not the host: its SSH key or certificate is another.
+
+    For actions the host is away; staff are alarmed.
+    """
+
+
 class CallTimeout(VirtError):
     """The call outlived its deadline. Its outcome is unknown: look before repeating."""
 

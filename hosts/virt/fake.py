@@ -27,6 +27,7 @@ from hosts.virt.errors import (
 )
 from hosts.virt.fake_base import host_call
 from hosts.virt.fake_console import ConsoleLine, FakeSerial, take_console
+from hosts.virt.fake_copies import CopyCalls
 from hosts.virt.fake_faults import Fault
 from hosts.virt.fake_guest import (
     ACTIVE,
@@ -43,10 +44,11 @@ from hosts.virt.fake_guest import (
     set_power,
     store_password,
 )
+from hosts.virt.fake_logs import delete_log, log_of
 from hosts.virt.fake_outside import OutsideWorld
 from hosts.virt.fake_screen import FakeScreen, Sight, need_screen
 from hosts.virt.fake_store import domain_from_json, domain_to_json, emit, filter_to_json
-from hosts.virt.fake_volumes import VolumeCalls, find_volume
+from hosts.virt.fake_volumes import find_volume
 from hosts.virt.fake_watch import Watch
 from hosts.virt.names import filter_name
 from hosts.virt.nwfilter import filter_xml
@@ -57,6 +59,7 @@ from hosts.virt.spec import (
     DomainStats,
     EventKind,
     FilterSpec,
+    HostLoad,
     HostSeen,
     NetworkSpec,
     Power,
@@ -66,7 +69,7 @@ from hosts.virt.xml import domain_xml, network_xml
 __all__ = ["FakeDriver", "Fault"]
 
 
-class FakeDriver(VolumeCalls, OutsideWorld):
+class FakeDriver(CopyCalls, OutsideWorld):
     """One simulated host, as `hosts.virt.driver.Driver` describes."""
 
     def __init__(self, uri: str) -> None:
@@ -97,6 +100,20 @@ class FakeDriver(VolumeCalls, OutsideWorld):
                 pools=tuple(self._pool_seen(db, name) for name in pools),
                 networks=tuple(networks),
             )
+
+    @host_call
+    def load(self) -> HostLoad:
+        now = time.time()
+        with self._transaction() as db:
+            rows = db.execute("SELECT * FROM domain WHERE live_spec IS NOT NULL")
+            guests = [guest_stats(row, now) for row in rows]
+        busy = sum(guest.cpu_time_ns or 0 for guest in guests)
+        return HostLoad(
+            cpu_busy_ns=busy,
+            cpu_idle_ns=max(0, int(now * self.options.cpus * 1e9) - busy),
+            memory_total_mib=self.options.memory_mib,
+            memory_used_mib=sum(guest.memory_mib or 0 for guest in guests),
+        )
 
     @host_call
     def ensure_network(self, spec: NetworkSpec) -> NetworkSpec:
@@ -185,11 +202,13 @@ class FakeDriver(VolumeCalls, OutsideWorld):
         with self._transaction() as db:
             row = find(db, uuid)
             if row is None:
+                delete_log(db, str(uuid))
                 return False
             refuse_foreign(row)
             refuse_phantom(row)
             if row["power"] in ACTIVE:
                 raise InvalidState(f"Domain {row['name']} is {row['power']}")
+            delete_log(db, str(uuid))
             db.execute("DELETE FROM domain WHERE uuid = ?", (str(uuid),))
             emit(db, EventKind.UNDEFINED, str(uuid), "removed")
             return True
@@ -249,6 +268,24 @@ class FakeDriver(VolumeCalls, OutsideWorld):
             if row["power"] != Power.RUNNING or not row["has_agent"]:
                 raise AgentUnavailable(f"The agent of {row['name']} does not answer")
             store_password(db, row, user, password)
+
+    # --- what guests wrote to their serial ports --------------------------------------
+
+    @host_call
+    def serial_log(self, uuid: UUID, limit: int) -> bytes:
+        with self._transaction() as db:
+            need_ours(db, uuid)
+            return log_of(db, str(uuid))[-limit:]
+
+    @host_call
+    def serial_logs(self) -> list[UUID]:
+        with self._transaction() as db:
+            return [UUID(row["uuid"]) for row in db.execute("SELECT uuid FROM serial_log")]
+
+    @host_call
+    def delete_serial_log(self, uuid: UUID) -> bool:
+        with self._transaction() as db:
+            return delete_log(db, str(uuid))
 
     # --- consoles and events ----------------------------------------------------------
 

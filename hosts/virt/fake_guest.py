@@ -15,6 +15,7 @@ import time
 from uuid import UUID
 
 from hosts.virt.errors import ForeignObject, HostDegraded, NotFound
+from hosts.virt.fake_logs import log_boot
 from hosts.virt.fake_store import domain_from_json, emit
 from hosts.virt.spec import DomainSeen, DomainSpec, DomainStats, EventKind, Power
 
@@ -73,6 +74,7 @@ def power_on(db: sqlite3.Connection, row: sqlite3.Row, detail: str = "booted") -
         " boots = boots + 1, due_at = NULL, due = '', holder = '' WHERE uuid = ?",
         (Power.RUNNING.value, now, now, row["uuid"]),
     )
+    log_boot(db, row["uuid"])
     emit(db, EventKind.STARTED, row["uuid"], detail)
 
 
@@ -103,6 +105,7 @@ def restart(db: sqlite3.Connection, uuid: str, detail: str, at: float | None = N
         " WHERE uuid = ?",
         (time.time() if at is None else at, uuid),
     )
+    log_boot(db, uuid)
     emit(db, EventKind.REBOOTED, uuid, detail, at)
 
 
@@ -149,11 +152,16 @@ def guest_stats(row: sqlite3.Row, now: float) -> DomainStats:
         uuid=uuid,
         power=Power(row["power"]),
         cpu_time_ns=int(work * share * spec.vcpus * 1e9),
+        cpu_steal_ns=int(work * share * 2e7),
         memory_mib=max(1, int(spec.memory_mib * (0.3 + seed[2] / 1024))),
         disk_read_bytes=int(min(up, 20) * 4_000_000 + work * seed[3] * 20),
         disk_write_bytes=int(work * seed[4] * 60),
         net_rx_bytes=int(work * seed[5] * 120),
         net_tx_bytes=int(work * seed[6] * 100),
+        disk_read_requests=int(min(up, 20) * 200 + work * seed[3] / 50),
+        disk_write_requests=int(work * seed[4] / 50),
+        net_rx_packets=int(work * seed[5] / 8),
+        net_tx_packets=int(work * seed[6] / 8),
     )
 
 

@@ -25,6 +25,7 @@ from hosts.virt.fake_guest import (
     restart,
     set_power,
 )
+from hosts.virt.fake_logs import add_to_log
 from hosts.virt.fake_store import (
     domain_from_json,
     domain_to_json,
@@ -130,6 +131,11 @@ class OutsideWorld(FakeBase):
         with self._transaction() as db:
             if need(db, uuid)["power"] in ACTIVE:
                 restart(db, str(uuid), "guest")
+
+    def guest_says(self, uuid: UUID, text: bytes) -> None:
+        """The guest writes this to its serial port while nobody looks."""
+        with self._transaction() as db:
+            add_to_log(db, str(need(db, uuid)["uuid"]), text)
 
     def guest_crash(self, uuid: UUID) -> None:
         """The guest's kernel panics. Nothing happens if it is off."""

@@ -27,6 +27,20 @@ This shell is simulated. It knows:
 _ESCAPE = re.compile(rb"\x1b(\[[0-9;?]*[@-~]|O.|.)?", re.DOTALL)
 
 
+def boot_messages(hostname: str, tty: str = "ttyS0") -> list[tuple[float, str]]:
+    """What a guest writes while it boots, with the seconds after which it does."""
+    return [
+        (0.0, f"\r\n{LABEL}\r\n"),
+        (0.1, f"[    0.000000] Linux version {KERNEL} (vpspanel@simulator)\r\n"),
+        (0.2, "[    0.104211] Memory: all of it simulated\r\n"),
+        (0.4, "[    0.391774] virtio_blk virtio1: [vda] simulated disk\r\n"),
+        (0.6, "[    0.602950] EXT4-fs (vda1): mounted filesystem\r\n"),
+        (0.8, f"[    0.811322] Set hostname to <{hostname}>\r\n"),
+        (1.0, f"\r\nSimulated Linux {hostname} {tty}\r\n\r\n"),
+        (1.0, f"{hostname} login: "),
+    ]
+
+
 class FakeShell:
     """One terminal line on a guest, from power-on to power-off."""
 
@@ -43,16 +57,7 @@ class FakeShell:
         self._booted_at = booted_at
         self._user: str | None = None
         self._line = bytearray()
-        self._messages = [
-            (0.0, f"\r\n{LABEL}\r\n"),
-            (0.1, f"[    0.000000] Linux version {KERNEL} (vpspanel@simulator)\r\n"),
-            (0.2, "[    0.104211] Memory: all of it simulated\r\n"),
-            (0.4, "[    0.391774] virtio_blk virtio1: [vda] simulated disk\r\n"),
-            (0.6, "[    0.602950] EXT4-fs (vda1): mounted filesystem\r\n"),
-            (0.8, f"[    0.811322] Set hostname to <{self._hostname}>\r\n"),
-            (1.0, f"\r\nSimulated Linux {self._hostname} {self._tty}\r\n\r\n"),
-            (1.0, f"{self._hostname} login: "),
-        ]
+        self._messages = boot_messages(self._hostname, self._tty)
 
     def reboot(self, booted_at: float) -> None:
         """The guest started again: whoever was logged in is not any more."""

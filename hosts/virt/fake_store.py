@@ -49,6 +49,7 @@ CREATE TABLE IF NOT EXISTS domain (
     boots INTEGER NOT NULL DEFAULT 0, due_at REAL, due TEXT NOT NULL DEFAULT '',
     holder TEXT NOT NULL DEFAULT ''
 );
+CREATE TABLE IF NOT EXISTS serial_log (uuid TEXT PRIMARY KEY, text BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS event (
     id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, uuid TEXT,
     at REAL NOT NULL, detail TEXT NOT NULL
@@ -70,6 +71,7 @@ WIPE = (
     "DELETE FROM filter",
     "DELETE FROM volume",
     "DELETE FROM domain",
+    "DELETE FROM serial_log",
     "DELETE FROM event",
     "DELETE FROM call",
     "DELETE FROM fault",

@@ -104,7 +104,7 @@ class VolumeCalls(FakeBase):
                 return
             _delete(db, pool, temporary)
             self._need_room(db, length)
-            _insert(db, pool, temporary, capacity_bytes, 0, format)
+            insert_volume(db, pool, temporary, capacity_bytes, 0, format)
         try:
             end = time.monotonic() + timeout
             digest, head = self._receive(pool, temporary, source, length, progress, end)
@@ -174,7 +174,7 @@ class VolumeCalls(FakeBase):
             row = find_volume(db, pool, name)
             if row is None:
                 self._need_room(db, len(data))
-                _insert(db, pool, name, capacity_bytes, len(data), "raw")  # sparse
+                insert_volume(db, pool, name, capacity_bytes, len(data), "raw")  # sparse
             digest = hashlib.sha256(data).hexdigest()
             db.execute(
                 "UPDATE volume SET capacity = MAX(capacity, ?), length = ?, sha256 = ?, head = ?"
@@ -198,7 +198,22 @@ class VolumeCalls(FakeBase):
             if below["base"]:
                 raise InvalidState(f"Volume {base} stands on another one itself: it is no base")
             self._need_room(db, OVERLAY_ALLOCATION)
-            _insert(db, pool, name, capacity_bytes, OVERLAY_ALLOCATION, "qcow2", base)
+            insert_volume(db, pool, name, capacity_bytes, OVERLAY_ALLOCATION, "qcow2", base)
+
+    @host_call
+    def grow_volume(self, pool: str, name: str, *, capacity_bytes: int) -> None:
+        volume_name(name)
+        with self._transaction() as db:
+            _need_pool(db, pool)
+            row = find_volume(db, pool, name)
+            if row is None:
+                raise NotFound(f"No volume {name} in pool {pool}")
+            if row["format"] != "qcow2":
+                raise InvalidState(f"Volume {name} is {row['format']} and not qcow2")
+            db.execute(
+                "UPDATE volume SET capacity = MAX(capacity, ?) WHERE pool = ? AND name = ?",
+                (capacity_bytes, pool, name),
+            )
 
     @host_call
     def delete_volume(self, pool: str, name: str) -> bool:
@@ -219,7 +234,7 @@ class VolumeCalls(FakeBase):
         """A file that somebody else put into the pool; also the way to fill it up."""
         with self._transaction() as db:
             _need_pool(db, pool)
-            _insert(db, pool, name, size_bytes, size_bytes, "raw")
+            insert_volume(db, pool, name, size_bytes, size_bytes, "raw")
 
     # --- inside -----------------------------------------------------------------
 
@@ -259,7 +274,7 @@ def find_volume(db: Connection, pool: str, name: str) -> Row | None:
     return row
 
 
-def _insert(
+def insert_volume(
     db: Connection,
     pool: str,
     name: str,

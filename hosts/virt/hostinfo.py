@@ -53,7 +53,28 @@ def probe(connection: Any) -> HostSeen:
         virt_reason=reason,
         pools=tuple(pool_seen(pool) for pool in connection.listAllStoragePools(0)),
         networks=tuple(sorted(network.name() for network in connection.listAllNetworks(0))),
+        numa_cells=max(1, len(capabilities.findall("host/topology/cells/cell"))),
+        filters=_has_filters(connection),
+        bridges=_bridges(connection),
     )
+
+
+def _has_filters(connection: Any) -> bool:
+    with suppress(libvirt.libvirtError):
+        connection.listAllNWFilters(0)
+        return True
+    return False
+
+
+def _bridges(connection: Any) -> tuple[str, ...] | None:
+    """The machine's own bridges; None where libvirt was built without the interface driver."""
+    with suppress(libvirt.libvirtError):
+        every = connection.listAllInterfaces(0)
+        described = [parse(interface.XMLDesc(0)) for interface in every]
+        return tuple(
+            sorted(one.get("name", "") for one in described if one.get("type") == "bridge")
+        )
+    return None
 
 
 def version_text(number: int) -> str:

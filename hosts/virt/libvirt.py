@@ -1,6 +1,6 @@
 """The Driver contract over libvirt: which lane and which deadline each call has.
 
-What the calls do is in hostinfo.py, storage.py, domains.py and console.py.
+What the calls do is in hostinfo.py, storage.py, copies.py, domains.py and console.py.
 `qemu:///system` and `qemu+ssh://…` are hosts; `test:///default` is libvirt's
 own test driver, which raises `Unsupported` where it goes no further.
 """
@@ -11,12 +11,25 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
 
 import structlog
 
-from hosts.virt import console, domains, hostinfo, names, nwfilter, storage, vnc
+from hosts.virt import (
+    console,
+    copies,
+    domains,
+    hostinfo,
+    names,
+    nwfilter,
+    seriallog,
+    ssh,
+    stats,
+    storage,
+    vnc,
+)
 from hosts.virt.connection import HostLink, Limits, Purpose, Task
 from hosts.virt.driver import Progress, SerialStream
 from hosts.virt.errors import CallTimeout, NotFound, Unsupported, VirtError
@@ -26,6 +39,7 @@ from hosts.virt.spec import (
     DomainSpec,
     DomainStats,
     FilterSpec,
+    HostLoad,
     HostSeen,
     NetworkSpec,
     PoolSeen,
@@ -54,7 +68,7 @@ class LibvirtDriver:
         self.uri = uri
         self._link = HostLink(uri, limits)
         self._phantoms = domains.Phantoms()
-        self._tunnel = Tunnel(uri) if vnc.is_ssh(uri) else None
+        self._tunnel = Tunnel(uri) if ssh.is_ssh(uri) else None
         self._watchers: list[Watcher] = []
         self._uploads: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
@@ -76,6 +90,9 @@ class LibvirtDriver:
 
     def probe(self) -> HostSeen:
         return self._ask(hostinfo.probe, timeout=CHANGE)
+
+    def load(self) -> HostLoad:
+        return self._ask(stats.load)
 
     def ensure_pool(self, name: str, path: str) -> PoolSeen:
         return self._do(lambda c: hostinfo.ensure_pool(c, name, path), timeout=SLOW)
@@ -99,6 +116,9 @@ class LibvirtDriver:
             lambda c: storage.create_overlay(c, pool, name, base, capacity_bytes), timeout=SLOW
         )
 
+    def grow_volume(self, pool: str, name: str, *, capacity_bytes: int) -> None:
+        self._do(lambda c: storage.grow(c, pool, name, capacity_bytes), timeout=SLOW)
+
     def delete_volume(self, pool: str, name: str) -> bool:
         return self._do(lambda c: storage.delete(c, pool, name), timeout=SLOW)
 
@@ -120,38 +140,62 @@ class LibvirtDriver:
                 raise VirtError(f"{name} is being uploaded", code="resource_busy", retryable=True)
             self._uploads.add((pool, name))
         try:
-            self._run_upload(upload, progress, time.monotonic() + timeout)
+            self._run_upload(upload, progress, timeout)
         finally:
             with self._lock:
                 self._uploads.discard((pool, name))
 
     def _run_upload(
-        self, upload: storage.Upload, progress: Progress | None, deadline: float
+        self, upload: storage.Upload, progress: Progress | None, timeout: float
     ) -> None:
-        """In a thread with a connection to itself; progress is told in the caller's thread."""
-        connection = self._link.open_alone()
+        def look() -> None:
+            if progress is not None:
+                progress(upload.sent)
 
-        def work() -> None:
-            try:
-                upload.run(connection)
-            finally:
-                connection.close()
-
-        task = Task(work, "libvirt-upload")
-        try:
-            while not task.wait(min(PROGRESS_SECONDS, deadline - time.monotonic())):
-                if progress is not None:
-                    progress(upload.sent)
-                if time.monotonic() >= deadline:
-                    raise CallTimeout(f"{self.uri}: {upload.name} was not uploaded in time")
-            task.result()
-        except BaseException:
+        def cancel() -> None:
             upload.cancelled = True
-            task.wait(1.0)
+
+        try:
+            self._run_alone(upload.run, look, cancel, what=upload.name, timeout=timeout)
+        except BaseException:
             self._clear_upload(upload)
             raise
         if progress is not None:
             progress(upload.length)
+
+    def _run_alone(
+        self,
+        work: Callable[[Any], None],
+        look: Callable[[], None],
+        cancel: Callable[[], None],
+        *,
+        what: str,
+        timeout: float,
+    ) -> None:
+        """In a thread with a connection to itself; `look` is called in the caller's thread.
+
+        What `look` raises, or the deadline, calls `cancel` and comes out.
+        """
+        connection = self._link.open_alone()
+        deadline = time.monotonic() + timeout
+
+        def run() -> None:
+            try:
+                work(connection)
+            finally:
+                connection.close()
+
+        task = Task(run, "libvirt-transfer")
+        try:
+            while not task.wait(min(PROGRESS_SECONDS, deadline - time.monotonic())):
+                look()
+                if time.monotonic() >= deadline:
+                    raise CallTimeout(f"{self.uri}: {what} was not transferred in time")
+            task.result()
+        except BaseException:
+            cancel()
+            task.wait(1.0)
+            raise
 
     def _clear_upload(self, upload: storage.Upload) -> None:
         """Take away what was sent, if the host still listens; else the next upload does."""
@@ -159,6 +203,50 @@ class LibvirtDriver:
             self.delete_volume(upload.pool, storage.MARK + upload.name)
         except (VirtError, ValueError) as error:
             log.info("upload_left_over", uri=self.uri, volume=upload.name, error=str(error))
+
+    def flatten_volume(
+        self,
+        pool: str,
+        name: str,
+        *,
+        source: str,
+        progress: Progress | None = None,
+        timeout: float = 3600,
+    ) -> None:
+        def look() -> None:
+            if progress is None:
+                return
+            with suppress(VirtError):  # it has not begun, or the host is slow to say
+                progress(self._ask(lambda c: copies.written(c, pool, name)))
+
+        self._run_alone(
+            lambda c: copies.flatten(c, pool, name, source),
+            look,
+            lambda: None,  # the host cannot be told to stop
+            what=name,
+            timeout=timeout,
+        )
+
+    def download_volume(
+        self,
+        pool: str,
+        name: str,
+        sink: BinaryIO,
+        *,
+        progress: Progress | None = None,
+        timeout: float = 3600,
+    ) -> None:
+        download = copies.Download(pool, name, sink)
+
+        def look() -> None:
+            if progress is not None:
+                progress(download.received)
+
+        def cancel() -> None:
+            download.cancelled = True
+
+        self._run_alone(download.run, look, cancel, what=name, timeout=timeout)
+        look()
 
     # --- network filters ----------------------------------------------------
 
@@ -192,13 +280,22 @@ class LibvirtDriver:
         )
 
     def stats(self) -> list[DomainStats]:
-        return self._ask(domains.stats)
+        return self._ask(stats.stats)
 
     def define(self, spec: DomainSpec) -> DomainSeen:
-        return self._do(lambda c: domains.define(c, spec, self._phantoms), guest=spec.uuid)
+        def work(connection: Any) -> DomainSeen:
+            seriallog.ensure_directory(connection)
+            return domains.define(connection, spec, self._phantoms)
+
+        return self._do(work, timeout=SLOW, guest=spec.uuid)
 
     def undefine(self, uuid: UUID) -> bool:
-        return self._do(lambda c: domains.undefine(c, uuid), guest=uuid)
+        def work(connection: Any) -> bool:
+            gone = domains.undefine(connection, uuid)
+            seriallog.delete(connection, uuid)  # also if a former call got no further
+            return gone
+
+        return self._do(work, guest=uuid)
 
     def start(self, uuid: UUID) -> None:
         self._do(lambda c: domains.start(c, uuid, self._phantoms), timeout=SLOW, guest=uuid)
@@ -224,6 +321,17 @@ class LibvirtDriver:
         self._do(
             lambda c: domains.set_password(c, uuid, user, password, self._phantoms), guest=uuid
         )
+
+    # --- what guests wrote to their serial ports ----------------------------
+
+    def serial_log(self, uuid: UUID, limit: int) -> bytes:
+        return self._ask(lambda c: seriallog.read(c, uuid, limit), timeout=CHANGE)
+
+    def serial_logs(self) -> list[UUID]:
+        return self._ask(seriallog.every, timeout=CHANGE)
+
+    def delete_serial_log(self, uuid: UUID) -> bool:
+        return self._do(lambda c: seriallog.delete(c, uuid))
 
     # --- consoles and events ------------------------------------------------
 

@@ -129,11 +129,26 @@ class DomainStats:
     uuid: UUID
     power: Power
     cpu_time_ns: int | None = None
+    cpu_steal_ns: int | None = None  # ready to run, but the host's CPUs were busy
     memory_mib: int | None = None
     disk_read_bytes: int | None = None
     disk_write_bytes: int | None = None
+    disk_read_requests: int | None = None
+    disk_write_requests: int | None = None
     net_rx_bytes: int | None = None
     net_tx_bytes: int | None = None
+    net_rx_packets: int | None = None
+    net_tx_packets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostLoad:
+    """Counters of a host over all its CPUs, and its memory; `None` where it cannot tell."""
+
+    cpu_busy_ns: int | None = None
+    cpu_idle_ns: int | None = None
+    memory_total_mib: int | None = None
+    memory_used_mib: int | None = None  # by programs; caches are not counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +186,9 @@ class HostSeen:
     virt_reason: str  # one sentence: why KVM, or why not
     pools: tuple[PoolSeen, ...]
     networks: tuple[str, ...]
+    numa_cells: int = 1
+    filters: bool = True  # network filters are supported
+    bridges: tuple[str, ...] | None = None  # bridges of the machine; None: it cannot tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,12 @@ def _volume_seen(pool_name: str, name: str, volume: Any) -> VolumeSeen:
         name=name,
         capacity_bytes=int(described.findtext("capacity", "0")),
         allocation_bytes=int(described.findtext("allocation", "0")),
-        format=_format(described),
+        format=format_of(described),
     )
 
 
-def _format(described: ET.Element) -> str:
+def format_of(described: ET.Element) -> str:
+    """What a volume's description says of its format."""
     format_ = described.find("target/format")
     return format_.get("type", "") if format_ is not None else ""
 
@@ -68,7 +69,7 @@ def _known(pool: Any, name: str) -> Any | None:
         return None
 
 
-def _find(pool: Any, name: str) -> Any | None:
+def find_volume(pool: Any, name: str) -> Any | None:
     """The volume, also if somebody else made its file since the pool was last looked at."""
     volume = _known(pool, name)
     if volume is None:
@@ -82,21 +83,25 @@ def delete(connection: Any, pool_name: str, name: str) -> bool:
     names.volume_name(name)
     pool = connection.storagePoolLookupByName(pool_name)
     if name.startswith(MARK):
-        marker = _find(pool, name)
+        marker = find_volume(pool, name)
         volume = _known(pool, name.removeprefix(MARK)) if marker is not None else None
     else:
-        volume = _find(pool, name)
+        volume = find_volume(pool, name)
         marker = _known(pool, MARK + name)
-    deleted = _delete_one(volume)
-    return _delete_one(marker) or deleted
+    deleted = delete_one(volume)
+    return delete_one(marker) or deleted
 
 
-def _delete_one(volume: Any | None) -> bool:
+def delete_one(volume: Any | None) -> bool:
     if volume is None:
         return False
     try:
         volume.delete(0)
     except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_OPERATION_INVALID:
+            # The host is still writing it, for somebody who may be gone by now.
+            message = error.get_error_message()
+            raise VirtError(message, code="resource_busy", retryable=True) from error
         if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
             raise
         return False
@@ -113,18 +118,18 @@ def create_overlay(
     names.volume_name(name)
     names.volume_name(base)
     pool = connection.storagePoolLookupByName(pool_name)
-    base_volume = _find(pool, base)
+    base_volume = find_volume(pool, base)
     if base_volume is None or _unfinished(pool, base):
         raise NotFound(f"No volume {base} in pool {pool_name}")
     described = parse(base_volume.XMLDesc(0))
     if described.find("backingStore/path") is not None:
         raise InvalidState(f"Volume {base} stands on another file itself: it is no base")
     path = base_volume.path()
-    existing = _find(pool, name)
+    existing = find_volume(pool, name)
     if existing is not None:
         _same_overlay(existing, path, capacity_bytes)
         return
-    definition = xml.overlay_volume_xml(name, capacity_bytes, path, _format(described))
+    definition = xml.overlay_volume_xml(name, capacity_bytes, path, format_of(described))
     try:
         pool.createXML(definition, 0)
     except libvirt.libvirtError as error:
@@ -137,8 +142,21 @@ def _same_overlay(volume: Any, base_path: str, capacity_bytes: int) -> None:
     described = parse(volume.XMLDesc(0))
     backing = described.findtext("backingStore/path", "nothing")
     capacity = int(described.findtext("capacity", "0"))
-    if backing != base_path or capacity != capacity_bytes or _format(described) != "qcow2":
+    if backing != base_path or capacity != capacity_bytes or format_of(described) != "qcow2":
         raise AlreadyExists(f"Volume {volume.name()} has {capacity} bytes and stands on {backing}")
+
+
+def grow(connection: Any, pool_name: str, name: str, capacity_bytes: int) -> None:
+    """See `Driver.grow_volume`."""
+    names.volume_name(name)
+    volume = find_volume(connection.storagePoolLookupByName(pool_name), name)
+    if volume is None:
+        raise NotFound(f"No volume {name} in pool {pool_name}")
+    described = parse(volume.XMLDesc(0))
+    if format_of(described) != "qcow2":
+        raise InvalidState(f"Volume {name} is {format_of(described)} and not qcow2")
+    if int(described.findtext("capacity", "0")) < capacity_bytes:
+        volume.resize(capacity_bytes, 0)
 
 
 def _unfinished(pool: Any, name: str) -> bool:
@@ -154,7 +172,7 @@ def write(connection: Any, pool_name: str, name: str, data: bytes, capacity_byte
     if len(data) > capacity_bytes:
         raise ValueError(f"{len(data)} bytes do not fit into {capacity_bytes}")
     pool = connection.storagePoolLookupByName(pool_name)
-    volume = _find(pool, name)
+    volume = find_volume(pool, name)
     length = len(data)
     if volume is None:
         volume = pool.createXML(xml.raw_volume_xml(name, capacity_bytes), 0)
@@ -234,7 +252,7 @@ class Upload:
         if self.name.startswith(MARK):
             raise ValueError(f"{self.name!r} starts like an unfinished upload")
         pool = connection.storagePoolLookupByName(self.pool)
-        if _find(pool, self.name) is not None and not _unfinished(pool, self.name):
+        if find_volume(pool, self.name) is not None and not _unfinished(pool, self.name):
             return
         delete(connection, self.pool, self.name)
         marker = pool.createXML(xml.raw_volume_xml(MARK + self.name, 0), 0)

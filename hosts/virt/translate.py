@@ -21,6 +21,7 @@ from hosts.virt.errors import (
     NotFound,
     Unsupported,
     VirtError,
+    WrongHost,
 )
 
 BY_CODE: dict[int, type[VirtError]] = {
@@ -85,6 +86,27 @@ BAD_DEFINITION = {
     libvirt.VIR_ERR_XML_DETAIL,
     libvirt.VIR_ERR_XML_INVALID_SCHEMA,
 }
+
+
+# What ssh and GnuTLS say, through libvirt, of somebody who cannot prove to be the host.
+WRONG_HOST = (
+    "host key verification failed",
+    "remote host identification has changed",
+    "failed to verify peer's certificate",
+    "does not match the hostname",
+    "certificate failed validation",
+)
+
+
+def unreachable(uri: str, said: str) -> HostUnreachable:
+    """Why no connection came about, in the words of `said`."""
+    lowered = said.lower()
+    if any(words in lowered for words in WRONG_HOST):
+        return WrongHost(
+            f"{uri}: what answers there cannot prove to be this host (its SSH host key or "
+            "certificate is not the one that staff confirmed). Nothing is sent to it."
+        )
+    return HostUnreachable(f"{uri}: {said}")
 
 
 def translate(error: libvirt.libvirtError) -> VirtError:

@@ -1,8 +1,8 @@
 """UNIX sockets of a remote host, through SSH.
 
 The same host, user, key and known host key as libvirt's own `qemu+ssh://`
-address: `?keyfile=` and `?known_hosts=`, else what the user's ~/.ssh says. A
-host key that is not known ends the attempt: there is no way to go on without.
+address: `?keyfile=` and `?known_hosts=`, else the panel's (ssh.py). A host key
+that is not known ends the attempt: there is no way to go on without.
 
 One SSH connection per event loop carries all screens of the host, each in a
 channel with its own window, and ends a while after the last of them.
@@ -11,16 +11,17 @@ channel with its own window, and ends a while after the last of them.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakKeyDictionary
 
 import asyncssh
 
-from hosts.virt.errors import HostUnreachable
+from hosts.virt import ssh
+from hosts.virt.errors import HostUnreachable, WrongHost
+from hosts.virt.ssh import CONNECT_WITHIN
 
-CONNECT_WITHIN = 8.0
 KEEPALIVE_SECONDS = 3.0
 KEEPALIVE_COUNT = 3
 IDLE_SECONDS = 30.0
@@ -29,7 +30,7 @@ WINDOW = 256 * 1024  # bytes that may wait here for a viewer that stalls
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where and how to knock; None where ~/.ssh decides."""
+    """Where and how to knock; None where the address says nothing."""
 
     host: str
     port: int | None
@@ -67,6 +68,7 @@ class Tunnel:
     """The way to one host. Opens nothing before it is used."""
 
     def __init__(self, uri: str) -> None:
+        self._uri = uri
         self._address = parse_address(uri)
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
 
@@ -82,8 +84,7 @@ class Tunnel:
                 )
         except (OSError, asyncssh.Error, TimeoutError) as error:
             use.end()
-            said = str(error) or f"no answer within {CONNECT_WITHIN:g} s"
-            raise HostUnreachable(f"{self._address.host}: {said}") from error
+            raise _no_way(self._address, error) from error
         except BaseException:
             use.end()
             raise
@@ -98,9 +99,29 @@ class Tunnel:
         async with shared.lock:
             if shared.connection is None or shared.connection.is_closed():
                 shared.connection = await asyncssh.connect(
-                    self._address.host, **_options(self._address)
+                    self._address.host, **_options(self._address, self._uri)
                 )
             return shared.connection
+
+
+def _no_way(address: Address, error: Exception) -> HostUnreachable:
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return WrongHost(f"{address.host}: its SSH host key is not the one that staff confirmed")
+    said = str(error) or f"no answer within {CONNECT_WITHIN:g} s"
+    return HostUnreachable(f"{address.host}: {said}")
+
+
+async def run(uri: str, command: str) -> str:
+    """What `command` prints on the machine. Raises `HostUnreachable`, also if it fails there."""
+    address = parse_address(uri)
+    try:
+        async with (
+            asyncio.timeout(CONNECT_WITHIN),
+            asyncssh.connect(address.host, **_options(address, uri)) as connection,
+        ):
+            return str((await connection.run(command, check=True)).stdout)
+    except (OSError, asyncssh.Error, TimeoutError) as error:
+        raise _no_way(address, error) from error
 
 
 class _Use:
@@ -127,8 +148,19 @@ def _end_idle(shared: _Shared) -> None:
         shared.connection = None
 
 
-def _options(address: Address) -> dict[str, Any]:
-    """Only what the address says is said; a password or a terminal is never asked for."""
+def _options(address: Address, uri: str) -> dict[str, Any]:
+    """Only what the address says is said; a password or a terminal is never asked for.
+
+    Makes the panel's key pair if it is used and there is none yet.
+    """
+    home = ssh.home()
+    if home is not None and ssh.uses_home(uri):
+        home.prepare()
+        address = replace(
+            address,
+            keyfile=str(home.key),
+            known_hosts=address.known_hosts or str(home.known_hosts),
+        )
     options: dict[str, Any] = {
         "preferred_auth": "publickey",
         "connect_timeout": CONNECT_WITHIN,
@@ -136,6 +168,8 @@ def _options(address: Address) -> dict[str, Any]:
         "keepalive_interval": KEEPALIVE_SECONDS,
         "keepalive_count_max": KEEPALIVE_COUNT,
     }
+    if address.keyfile is not None:
+        options["config"] = None  # nobody's own configuration has a say in it
     if address.port is not None:
         options["port"] = address.port
     if address.user is not None:

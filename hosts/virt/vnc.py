@@ -32,11 +32,6 @@ def is_local(uri: str) -> bool:
     return not parts.netloc and parts.scheme.partition("+")[2] in ("", "unix")
 
 
-def is_ssh(uri: str) -> bool:
-    """Whether libvirt is spoken to through SSH, by any of its ways to do that."""
-    return urlsplit(uri).scheme.partition("+")[2] in ("ssh", "libssh", "libssh2")
-
-
 async def connect_locally(
     connect: Callable[[], Any],
     uuid: UUID,

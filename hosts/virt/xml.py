@@ -8,14 +8,17 @@ given (see names.py). Element order and values follow libvirt's schemas.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
+from uuid import UUID
 from xml.etree import ElementTree as ET
 
 from hosts.virt import names
 from hosts.virt.spec import DiskSpec, DomainSpec, NetworkSpec, NicSpec
 
 NAMESPACE = "https://vpspanel.example/xmlns/domain/1"
-CONSOLE_LOG_DIR = "/var/log/libvirt/qemu"
+SERIAL_LOG_DIR = "/var/log/libvirt/vpspanel"
+_SERIAL_LOG = re.compile(r"vps-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.log(?:\.\d+)?")
 
 ET.register_namespace("vps", NAMESPACE)
 
@@ -155,14 +158,25 @@ def _nic(devices: ET.Element, spec: NicSpec) -> None:
 
 
 def _consoles(devices: ET.Element, spec: DomainSpec) -> None:
-    """Serial, also into a log that virtlogd keeps short; VNC on a UNIX socket, never a port."""
+    """Serial, also into a file (seriallog.py); VNC on a UNIX socket, never a port."""
     serial = add(devices, "serial", {"type": "pty"})
-    add(serial, "log", {"file": f"{CONSOLE_LOG_DIR}/vps-{spec.uuid}-console.log", "append": "on"})
+    add(serial, "log", {"file": f"{SERIAL_LOG_DIR}/{serial_log_name(spec.uuid)}", "append": "on"})
     add(serial, "target", {"port": "0"})
     console = add(devices, "console", {"type": "pty"})
     add(console, "target", {"type": "serial", "port": "0"})
     graphics = add(devices, "graphics", {"type": "vnc"})
     add(graphics, "listen", {"type": "socket"})
+
+
+def serial_log_name(uuid: UUID) -> str:
+    """The file that a guest's serial port is also written to."""
+    return f"vps-{uuid}.log"
+
+
+def serial_log_owner(name: str) -> UUID | None:
+    """Whose file it is, an older one (NAME.0 …) included; None if it is not such a file."""
+    found = _SERIAL_LOG.fullmatch(name)
+    return UUID(found[1]) if found else None
 
 
 # --- networks, pools, volumes -----------------------------------------------
@@ -219,6 +233,16 @@ def overlay_volume_xml(name: str, capacity_bytes: int, base_path: str, base_form
     backing = add(root, "backingStore")
     add(backing, "path", text=names.text(base_path))
     add(backing, "format", {"type": base_format})
+    return document(root)
+
+
+def flat_volume_xml(name: str, capacity_bytes: int) -> str:
+    """A qcow2 file that stands on nothing."""
+    root = _volume(name, capacity_bytes)
+    target = add(root, "target")
+    add(target, "format", {"type": "qcow2"})
+    add(add(target, "permissions"), "mode", text="0600")
+    add(target, "compat", text="1.1")
     return document(root)
 
 

@@ -1,21 +1,13 @@
 // The serial console: a terminal on the server's serial port.
-const { FitAddon, Terminal, WebLinksAddon } = globalThis.xterm;
 const CHUNK = 16 * 1024;
 const LONGEST_PASTE = 200 * 1024;
 const encoder = new TextEncoder();
 const byId = (id) => document.getElementById(id);
 
 // Begins it; the answer is what the page may do with it.
-export function start({ Link, serverId, mayType, form, view, leave }) {
+export function start({ Link, newTerminal, search, copy, serverId, mayType, form, view, leave, say }) {
   const COLUMNS = 80; // what a guest on a serial line believes to have
   const FONT = { least: 9, usual: 14, most: 28, key: "console-font-size" };
-  const THEME = {
-    background: "#0b0f17", foreground: "#d7dde8", cursor: "#8ab4f8", cursorAccent: "#0b0f17", selectionBackground: "#3a4d73",
-    black: "#1b2230", red: "#ff5c57", green: "#5af78e", yellow: "#f3f99d", blue: "#57a0ff", magenta: "#ff6ac1", cyan: "#9aedfe", white: "#f1f1f0",
-    brightBlack: "#7a8599", brightRed: "#ff7b76", brightGreen: "#7dfaa7", brightYellow: "#f8fcc0", brightBlue: "#82b8ff",
-    brightMagenta: "#ff8fd0", brightCyan: "#b9f3ff", brightWhite: "#ffffff",
-  };
-
   function savedSize() {
     try {
       const size = Number(localStorage.getItem(FONT.key));
@@ -25,34 +17,25 @@ export function start({ Link, serverId, mayType, form, view, leave }) {
     }
   }
 
-  const terminal = new Terminal({
+  const { terminal, fit } = newTerminal(byId("terminal"), {
     cursorBlink: true,
-    fontFamily: 'ui-monospace, "DejaVu Sans Mono", "Liberation Mono", Menlo, Consolas, monospace',
     fontSize: savedSize(),
-    lineHeight: 1.15, // at 1 some fonts lose their underscores
     scrollback: 5000,
-    theme: THEME,
+    overviewRuler: { width: 10 },
     disableStdin: !mayType,
-    linkHandler: { activate: (event, address) => askToOpen(address), allowNonHttpProtocols: false },
+    openLink: askToOpen,
   });
-  const fit = new FitAddon();
-  terminal.loadAddon(fit);
-  terminal.loadAddon(new WebLinksAddon((event, address) => askToOpen(address)));
-  // What a guest may not do to the page: its title, its colours, and above all the clipboard (52).
-  for (const code of [0, 1, 2, 4, 10, 11, 12, 52, 104, 110, 111, 112]) terminal.parser.registerOscHandler(code, () => true);
-  // Questions that nobody asks on a serial line. The answer to the first is itself that question, so a line that
-  // echoes would go on for ever.
-  terminal.parser.registerCsiHandler({ prefix: ">", final: "c" }, () => true);
-  terminal.parser.registerCsiHandler({ prefix: ">", final: "q" }, () => true);
-  terminal.parser.registerDcsHandler({ intermediates: "$", final: "q" }, () => true);
-  terminal.open(byId("terminal"));
 
   function resize() {
     const size = fit.proposeDimensions();
     if (!size || !Number.isFinite(size.rows)) return;
     terminal.resize(Math.max(size.cols, COLUMNS), Math.max(size.rows, 4));
+    byId("size").textContent = `${terminal.cols} × ${terminal.rows}`;
     byId("stty").textContent = `stty rows ${terminal.rows} cols ${terminal.cols}`;
+    tellSize();
   }
+
+  function tellSize() { link?.tell({ type: "size", columns: terminal.cols, rows: terminal.rows }); }
 
   function changeFont(step) {
     terminal.options.fontSize = Math.min(FONT.most, Math.max(FONT.least, terminal.options.fontSize + step));
@@ -71,12 +54,26 @@ export function start({ Link, serverId, mayType, form, view, leave }) {
     }
     if (event.ctrlKey && event.shiftKey && event.code === "KeyC") {
       event.preventDefault(); // else the browser's own tools open
-      if (terminal.hasSelection()) navigator.clipboard?.writeText(terminal.getSelection());
+      copySelection();
+      return false;
+    }
+    if (event.ctrlKey && event.shiftKey && event.code === "KeyF") {
+      event.preventDefault();
+      finder.open();
       return false;
     }
     // The browser's own paste; xterm.js takes what it brings.
     return !(event.ctrlKey && event.shiftKey && event.code === "KeyV");
   });
+
+  async function copySelection() {
+    if (!terminal.hasSelection()) return view.remark("Select something first: drag over it with the mouse.");
+    const done = await copy(terminal.getSelection());
+    if (done) say("Copied.");
+    else view.remark("The browser did not take it into the clipboard.");
+  }
+
+  let link = null;
 
   function askToOpen(address) {
     let url;
@@ -93,20 +90,64 @@ export function start({ Link, serverId, mayType, form, view, leave }) {
 
   // --- the socket -----------------------------------------------------------------------------------------------------
 
-  const link = new Link({ kind: "serial", serverId, form, view, hear, take: (data, done) => terminal.write(new Uint8Array(data), done) });
+  link = new Link({ kind: "serial", serverId, form, view, hear, take, lost: () => { broken = wasOpen; } });
+  const OPEN = ["connected", "watching", "taken"];
+  let wasOpen = false;
+  let broken = false;
+  let past = 0; // bytes still to come that were written before: what they ask is not answered
+  let muted = false;
+
+  function take(data, done) {
+    if (past > 0) {
+      muted = true;
+      past -= data.byteLength;
+    }
+    terminal.write(new Uint8Array(data), () => {
+      muted = past > 0;
+      done();
+    });
+  }
 
   function hear(message) {
     if (message.type === "notice") return view.remark(message.message);
+    if (message.type === "past") past = message.bytes;
     if (message.type !== "state") return;
-    terminal.options.disableStdin = !message.types;
-    const offer = message.types && ["busy", "taken"].includes(message.state) ? "take" : "";
-    byId("take").textContent = message.state === "taken" ? "Take it back" : "Take over";
-    view.show(message.state, message.message, offer);
-    if (message.state === "connected" && document.activeElement === document.body) focus();
+    const { state } = message;
+    resumed(OPEN.includes(state), ["busy", "connecting"].includes(state));
+    terminal.options.disableStdin = !(message.types && state === "connected");
+    byId("take").textContent = state === "taken" ? "Take it back" : "Take over";
+    view.show(state, message.message, offers(message));
+    showOthers(message);
+    if (state === "connected") tellSize();
+    byId("take-here").hidden = !(message.types && state === "watching");
+    if (state === "connected" && document.activeElement === document.body) focus();
+  }
+
+  // A line of ours between what the server wrote before and what it writes now.
+  function resumed(open, undecided) {
+    if (open && broken) terminal.write(`\r\n\x1b[0;2m— reconnected at ${new Date().toLocaleTimeString("en-GB")} —\x1b[0m\r\n`);
+    if (!undecided) broken = !open && wasOpen;
+    wasOpen ||= open;
+  }
+
+  function offers({ state, types, others }) {
+    if (!types || !["busy", "taken"].includes(state)) return "";
+    return others?.length ? ["take", "watch"] : ["take"];
+  }
+
+  function showOthers({ others = [], recording = "" }) {
+    const words = others.map(({ name, types }) => `${name} ${types ? "types" : "watches"}`).join(" · ");
+    if (words !== byId("serial-others-text").textContent) byId("serial-others-text").textContent = words;
+    byId("serial-others-text").hidden = !words;
+    const recorded = recording ? `Recorded by ${recording}` : "";
+    if (recorded !== byId("recording").textContent) byId("recording").textContent = recorded;
+    byId("recording").hidden = !recorded;
+    byId("record")?.setAttribute("aria-pressed", String(Boolean(recorded)));
+    byId("serial-others").hidden = !words && !recorded;
   }
 
   function type(bytes) {
-    if (!link.open || view.state !== "connected") return;
+    if (muted || !link.open || view.state !== "connected") return;
     if (bytes.length > LONGEST_PASTE) {
       view.remark("That is too much to paste at once. Copy it as a file instead, for example with scp.");
       return;
@@ -123,12 +164,34 @@ export function start({ Link, serverId, mayType, form, view, leave }) {
     if (!byId("panel-serial").hidden) terminal.focus();
   }
 
+  const finder = search.start({ terminal, focus });
   const press = (id, action) => byId(id)?.addEventListener("click", action);
   press("smaller", () => changeFont(-1));
   press("larger", () => changeFont(1));
   press("link-open", () => byId("link").close());
   press("reader", (event) => { terminal.options.screenReaderMode = event.target.checked; });
-  press("take", () => link.tell({ type: "take" }));
+  for (const id of ["take", "take-here"]) {
+    press(id, () => {
+      link.tell({ type: "take" });
+      focus();
+    });
+  }
+  press("record", (event) => {
+    link.tell({ type: "record", on: event.currentTarget.getAttribute("aria-pressed") !== "true" });
+    focus();
+  });
+  press("watch", () => {
+    link.tell({ type: "watch" });
+    focus();
+  });
+  press("copy", async () => {
+    await copySelection();
+    focus();
+  });
+  press("stty-copy", async () => {
+    const done = await copy(byId("stty").textContent);
+    byId("stty-said").textContent = done ? "Copied. Paste it on the server." : "The browser did not take it into the clipboard.";
+  });
   press("paste", async () => {
     try {
       terminal.paste(await navigator.clipboard.readText());

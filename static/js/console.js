@@ -5,20 +5,42 @@ const serverId = document.body.dataset.server;
 const serverName = document.body.dataset.name;
 const mayType = document.body.dataset.types === "yes";
 const SIGNED_OUT = 4401;
-const { Link, address } = await load("link");
+const { Link, address, askTicket } = await load("link");
 
 // --- what the page says ---------------------------------------------------------------------------------------------
 
 const WORDS = {
   connecting: "Connecting", connected: "Connected", stopped: "Server is off", reconnecting: "Reconnecting", unreachable: "Host unreachable",
-  busy: "In use", taken: "Taken over", offline: "Disconnected", ended: "Closed",
+  busy: "In use", watching: "Watching", taken: "Taken over", offline: "Disconnected", ended: "Closed",
 };
+
+const QUIET = new Set(["connected", "watching"]); // nothing to say over the console
 
 function say(sentence) { byId("said").textContent = sentence; }
 
-// The state of one console: the word in its tab, and a notice over it. `offer` is the button that helps.
+// Into the clipboard; whether the browser took it. Pages without TLS have only the old way.
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    const before = document.activeElement;
+    area.value = text;
+    area.className = "visually-hidden";
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    before?.focus();
+    return done;
+  }
+}
+
+// The state of one console: the word in its tab, and a notice over it. `offer` is the button that helps, or several.
 class View {
   state = "";
+  #message = "";
   #timer;
 
   constructor(name, prefix, offers) {
@@ -35,16 +57,24 @@ class View {
     const pill = this.#part("connection");
     pill.dataset.state = state;
     pill.textContent = WORDS[state];
-    this.#part("notice-text").textContent = message;
-    this.#part("notice").hidden = state === "connected" || !message;
-    for (const id of this.offers) this.#part(id).hidden = id !== offer;
+    this.#message = QUIET.has(state) ? "" : message;
+    for (const id of this.offers) this.#part(id).hidden = ![offer].flat().includes(id);
+    if (!this.#timer || this.#message) this.#rest();
   }
 
+  // Said for some seconds in the place of the notice.
   remark(message) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#rest(), 5000);
     this.#part("notice-text").textContent = message;
     this.#part("notice").hidden = false;
+  }
+
+  #rest() {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => { this.#part("notice").hidden = this.state === "connected"; }, 5000);
+    this.#timer = 0;
+    this.#part("notice-text").textContent = this.#message;
+    this.#part("notice").hidden = !this.#message;
   }
 }
 
@@ -52,7 +82,9 @@ class View {
 
 const common = { Link, serverId, serverName, mayType, form: byId("ticket"), leave: () => byId("help").focus(), say };
 const starts = {
-  serial: async () => (await load("serial")).start({ ...common, view: new View("Serial", "", ["take", "again", "sign-in"]) }),
+  serial: async () => (await load("serial")).start({
+    ...common, ...(await load("terminal")), search: await load("search"), copy, view: new View("Serial", "", ["take", "watch", "again", "sign-in"]),
+  }),
   screen: async () => (await load("screen")).start({
     ...common, keys: await load("keys"), novnc: document.body.dataset.novnc, view: new View("Screen", "screen-", ["again", "sign-in"]),
   }),
@@ -102,7 +134,7 @@ function refresh() {
 }
 
 function followStatus() {
-  const pokes = new WebSocket(address(`/ws/events/?watch=${serverId}`));
+  const pokes = new WebSocket(address(`${document.body.dataset.site}ws/events/?watch=${serverId}`));
   let poll;
   pokes.onmessage = refresh;
   pokes.onclose = ({ code }) => {
@@ -129,6 +161,17 @@ async function power(verb, name) {
   refresh();
 }
 
+// Whether the person says yes.
+async function confirmed(title, text, yes) {
+  byId("confirm-title").textContent = title;
+  byId("confirm-text").textContent = text;
+  byId("confirm-yes").textContent = yes;
+  byId("confirm").returnValue = "";
+  byId("confirm").showModal();
+  await new Promise((closed) => byId("confirm").addEventListener("close", closed, { once: true }));
+  return byId("confirm").returnValue === "yes";
+}
+
 byId("power")?.addEventListener("toggle", () => { if (byId("power").open) fill(byId("power-verbs")); });
 byId("power-verbs")?.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-verb]");
@@ -136,13 +179,8 @@ byId("power-verbs")?.addEventListener("click", async (event) => {
   byId("power").open = false;
   const { verb, ask } = button.dataset;
   if (!ask) return power(verb, button.textContent.trim());
-  byId("confirm-title").textContent = `${button.textContent.trim()} ${serverName}?`;
-  byId("confirm-text").textContent = ask;
-  byId("confirm-yes").textContent = button.textContent.trim();
-  byId("confirm").returnValue = "";
-  byId("confirm").showModal();
-  await new Promise((closed) => byId("confirm").addEventListener("close", closed, { once: true }));
-  if (byId("confirm").returnValue === "yes") power(verb, byId("confirm-yes").textContent);
+  const name = button.textContent.trim();
+  if (await confirmed(`${name} ${serverName}?`, ask, name)) power(verb, name);
 });
 
 // --- menus, dialogs, buttons ----------------------------------------------------------------------------------------
@@ -164,6 +202,16 @@ document.addEventListener("keydown", (event) => {
 
 const focusShown = async () => (await consoles[shown])?.focus();
 const press = (id, action) => byId(id)?.addEventListener("click", action);
+let log;
+press("boot-log", async () => {
+  log ??= (await load("log")).start({ askTicket, address, serverId, serverName, form: byId("ticket") });
+  log.show();
+});
+let recordings;
+press("recordings-open", async () => {
+  recordings ??= (await load("player")).start({ ...(await load("terminal")), ask: confirmed, form: byId("ticket") });
+  recordings.show();
+});
 press("help", () => byId("help-text").showModal());
 press("reconnect", async () => {
   const one = await consoles[shown];
@@ -183,7 +231,7 @@ press("fullscreen", async () => {
   navigator.keyboard?.lock?.().catch(() => {}); // Escape and Ctrl+W then reach the server, where the browser can do that
   focusShown();
 });
-for (const id of ["help-text", "link"]) byId(id).addEventListener("close", focusShown);
+for (const id of ["help-text", "link", "log", "recordings"]) byId(id).addEventListener("close", focusShown);
 
 followStatus();
 select(location.hash === "#screen" ? "screen" : "serial");

@@ -32,7 +32,7 @@ function refresh() {
 
 function connect() {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  const socket = new WebSocket(`${scheme}//${location.host}/ws/events/?watch=${find().dataset.live}`);
+  const socket = new WebSocket(`${scheme}//${location.host}${document.documentElement.dataset.site}ws/events/?watch=${find().dataset.live}`);
   socket.addEventListener("message", (event) => {
     let message;
     try { message = JSON.parse(event.data); } catch { return; }

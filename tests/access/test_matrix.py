@@ -19,6 +19,8 @@ from hosts.models import (
     CapacityClaim,
     Host,
     Image,
+    ImageStatus,
+    ImageType,
     IPAddress,
     IPPool,
     Location,
@@ -26,15 +28,21 @@ from hosts.models import (
 )
 from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
-from vpspanel.accounts.models import Account, Member, Project, SSHKey, User
+from vpspanel.accounts.models import Account, ApiToken, Member, Project, SSHKey, User
+from vpspanel.accounts.token_services import create_token
 from vpspanel.actions.models import Action
+from vpspanel.consoles.models import Recording
+from vpspanel.consoles.recorder import Recorder
+from vpspanel.consoles.recordings import keep_recording
+from vpspanel.events.actor import Actor
+from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import PrimaryIP, Server, ServerType, ServerTypePrice
 
 # Rows that no address of the pages changes, whoever asks.
 UNTOUCHED: tuple[type[Model], ...] = (
     *(Account, Member, Project),
     *(ServerType, ServerTypePrice, PrimaryIP),
-    *(Location, Host, StoragePool, CapacityClaim, IPPool, IPAddress, Image),
+    *(Location, Host, StoragePool, CapacityClaim, IPPool, IPAddress),
 )
 PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN = "public", "signed in", "reader", "operator", "admin"
 
@@ -57,14 +65,28 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "servers:rename": (ADMIN, ADMIN),
     "servers:change_protection": (ADMIN, ADMIN),
     "servers:rebuild": (ADMIN, ADMIN),
+    "servers:create_image": (ADMIN, ADMIN),
+    "snapshots:list": (SIGNED_IN, None),
+    "snapshots:change_protection": (ADMIN, ADMIN),
+    "snapshots:delete": (ADMIN, ADMIN),
+    "servers:enable_rescue": (ADMIN, ADMIN),
+    "servers:disable_rescue": (ADMIN, ADMIN),
+    "servers:reveal_rescue_password": (None, ADMIN),
+    "servers:change_type": (ADMIN, ADMIN),
     "servers:delete": (ADMIN, ADMIN),
     "consoles:page": (READER, None),
     "consoles:status": (READER, None),
     "consoles:ticket": (None, READER),
     "consoles:power": (OPERATOR, OPERATOR),
+    "consoles:recordings": (READER, None),
+    "consoles:recording": (READER, None),
+    "consoles:recording_delete": (None, OPERATOR),
     "keys:list": (SIGNED_IN, None),
     "keys:add": (SIGNED_IN, SIGNED_IN),
     "keys:delete": (OPERATOR, OPERATOR),
+    "tokens:list": (SIGNED_IN, None),
+    "tokens:add": (SIGNED_IN, SIGNED_IN),
+    "tokens:revoke": (ADMIN, ADMIN),
     "projects:choose": (None, SIGNED_IN),
 }
 PEOPLE = {
@@ -81,26 +103,42 @@ NO_PROJECT_OF_THEIRS = {
     ("servers:order", "staff"),
     ("keys:add", "bob"),
     ("keys:add", "staff"),
+    ("tokens:add", "bob"),
+    ("tokens:add", "olga"),
+    ("tokens:add", "staff"),
 }
 RANK = [PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN]
 
 
 def our_names() -> list[str]:
-    """Every address of ours; the admin's and allauth's have tests of their own below."""
+    """Every page of ours; the admin's, allauth's and the API's have tests of their own."""
     names = [name for name, _ in all_addresses()]
-    return [name for name in names if not name.startswith(("admin:", "account_", "hijack:"))]
+    others = ("admin:", "account_", "hijack:", "api:")
+    return [name for name in names if not name.startswith(others)]
 
 
 @pytest.fixture
 def world(db: None) -> World:
-    """A running server and a key of Alice, and one of the staff without any permission."""
+    """A running server, a key and a token of Alice, and one of the staff without any permission."""
     world = make_world()
     world.running("web")
     SSHKey.objects.create(
         project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
     )
+    create_token(world.alice, project=world.project, name="ci", may_write=True)
+    Image.objects.create(
+        type=ImageType.SNAPSHOT,
+        status=ImageStatus.AVAILABLE,
+        description="before",
+        owner=image_owner(world.project.pk),
+        created_from_id=Server.objects.get().pk,
+        created_from_name="web",
+    )
     user = make_user("staff@example.com")
     User.objects.filter(pk=user.pk).update(is_staff=True)
+    server = Server.objects.get()
+    actor = Actor(world.alice.user, "page")
+    keep_recording(server.pk, Recorder(actor, (80, 24), by_staff=False).finish("It ended."))
     return world
 
 
@@ -119,8 +157,14 @@ def address(name: str) -> str:
     ids = {}
     if "server_id" in route:
         ids["server_id"] = Server.objects.get().pk
+    if "image_id" in route:
+        ids["image_id"] = Image.objects.get(owner__isnull=False).pk
+    if "recording_id" in route:
+        ids["recording_id"] = Recording.objects.get().pk
     if "key_id" in route:
         ids["key_id"] = SSHKey.objects.get().pk
+    if "token_id" in route:
+        ids["token_id"] = ApiToken.objects.get().pk
     return reverse(name, kwargs=ids)
 
 
@@ -130,6 +174,9 @@ def records() -> dict[str, Any]:
         "actions": list(Action.objects.values_list("pk", "state")),
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
+        "tokens": list(ApiToken.objects.values()),
+        "images": list(Image.objects.values()),
+        "recordings": list(Recording.objects.values()),
         "people": list(
             User.objects.order_by("pk").values_list(
                 "email", "password", "is_active", "is_staff", "is_superuser"
@@ -189,8 +236,17 @@ def _put_back(before: dict[str, Any]) -> None:
     Action.objects.exclude(pk__in=[pk for pk, _ in before["actions"]]).delete()
     for row in before["servers"]:
         Server.objects.filter(pk=row["id"]).update(**row)
+    if Image.objects.count() < len(before["images"]):
+        Image.objects.bulk_create([Image(**row) for row in before["images"]], ignore_conflicts=True)
+    Image.objects.exclude(pk__in=[row["id"] for row in before["images"]]).delete()
+    for row in before["images"]:
+        Image.objects.filter(pk=row["id"]).update(**row)
+    if not Recording.objects.exists():
+        Recording.objects.bulk_create([Recording(**row) for row in before["recordings"]])
     if not SSHKey.objects.exists():
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
+    if not ApiToken.objects.exists():
+        ApiToken.objects.bulk_create([ApiToken(**row) for row in before["tokens"]])
 
 
 def test_ids_that_do_not_exist_look_like_those_of_others(world: World) -> None:

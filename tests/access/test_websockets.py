@@ -19,6 +19,7 @@ __all__ = ["panel", "world"]
 EVENTS = "ws/events/"
 CONSOLES = {
     "serial": "ws/console/serial/<int:server_id>/",
+    "log": "ws/console/log/<int:server_id>/",
     "vnc": "ws/console/vnc/<int:server_id>/",
 }
 INVALID = 4410

@@ -359,12 +359,35 @@ def test_a_lost_database_is_waited_for(toys: Toys, moment: str) -> None:
 
 def test_housekeeping_leaves_no_line_for_the_customer(toys: Toys) -> None:
     toys.command("a", quiet=True)
-    toys.plan["a"] = [Park("odd", "Somebody must look.")]
-    action = submit()
-    toys.work()
-    services.retry_parked(action, actor=SYSTEM)
     toys.plan["a"] = [Fail("broken", "It broke.")]
-    play(toys, action)
+    play(toys, submit())
     services.cancel(submit(), actor=SYSTEM)
-    assert Event.objects.filter(kind="action.parked").count() == 1
+    assert Event.objects.count() >= 2
     assert not Event.objects.filter(public=True).exists()
+
+
+def test_housekeeping_fails_where_others_would_wait_for_staff(toys: Toys) -> None:
+    toys.command("a", quiet=True)
+    for error in (Park("odd", "Somebody must look."), Retry("silent", "No answer.", patience=-1)):
+        toys.plan["a"] = [error]
+        action = submit()
+        toys.work()
+        assert (fresh(action).state, fresh(action).error_code) == ("error", error.code)
+
+
+def test_housekeeping_that_has_not_begun_gives_way(toys: Toys) -> None:
+    toys.command("sweep", name="sweep", quiet=True)
+    toys.command("a")
+    waiting = submit("sweep")
+    assert services.gives_way(waiting)
+    asked = submit()
+    assert fresh(waiting).state == "cancelled"
+    with pytest.raises(Refused):
+        submit("sweep")  # and never the other way round
+    toys.work()
+    assert fresh(asked).state == "success"
+    begun = submit("sweep")
+    assert claim() is not None
+    assert not services.gives_way(fresh(begun))
+    with pytest.raises(Refused):
+        submit()

@@ -20,7 +20,7 @@ from tests.bench.figures import Figure, table
 
 ROOT = Path(__file__).resolve().parents[2]
 PART_SECONDS = 240
-PARTS = ("provisioning", "engine", "pages", "live")
+PARTS = ("provisioning", "engine", "placement", "pages", "live")
 
 
 @dataclass
@@ -78,6 +78,12 @@ def _measure(part: str, run: Run) -> None:
             return
         with postgres.new_database() as url:
             _child("engine", run, {"DATABASE_URL": url}, "PostgreSQL")
+    elif part == "placement":
+        if why := postgres.missing():
+            run.not_measured[part] = why
+            return
+        with postgres.new_database() as url:
+            _child(part, run, {"DATABASE_URL": url}, "PostgreSQL")
     elif part == "provisioning":
         if why := machine.missing_for_guests():
             run.not_measured[part] = why

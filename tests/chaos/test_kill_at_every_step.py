@@ -1,8 +1,9 @@
-"""SIGKILL to the worker at every point of create, rebuild and delete, five times in a row each."""
+"""SIGKILL to the worker at every point of the long verbs, five times in a row each."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,16 @@ from tests.chaos.mortal import (
     let_leases_run_out,
     outcome,
 )
-from tests.world import World, make_host, make_world
+from tests.world import GIB, World, make_host, make_plan, make_world, work
 from vpspanel.actions.command import Command, registry
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.actions.worker import Worker
 from vpspanel.servers import commands, services
 from vpspanel.servers.audit import audit
-from vpspanel.servers.models import Lifecycle, Server
+from vpspanel.servers.models import Lifecycle, PowerWanted, Server, ServerType
+from vpspanel.servers.rescue import enable_rescue
+from vpspanel.servers.resizing import change_type
+from vpspanel.servers.snapshots import create_image
 
 pytestmark = pytest.mark.both_databases
 
@@ -38,6 +42,7 @@ def world(transactional_db: None, tmp_path: Path) -> World:
     world = make_world()
     world.hosts = [make_host(world.location, uri=f"fake:///chaos?dir={tmp_path}&disk_gib=1000")]
     type(world.host).objects.exclude(pk=world.host.pk).update(accepting=False)
+    make_plan(world, "large", vcpus=2, memory_mib=256, disk_gib=3)
     return world
 
 
@@ -77,32 +82,74 @@ def kill_five_times(action: Action, point: str, *, pauses: int = 0) -> int:
 
 def assert_one_domain_each(world: World) -> None:
     """Exactly the live servers are on the host, each once, and nothing else is left of any."""
-    live = {server.uuid for server in Server.objects.exclude(lifecycle=Lifecycle.DELETED)}
+    live = Server.objects.exclude(lifecycle=Lifecycle.DELETED).in_bulk(field_name="uuid")
     seen = world.driver().domains()
-    assert {domain.uuid for domain in seen} == live
+    assert {domain.uuid for domain in seen} == set(live)
     assert len(seen) == len(live)
     for domain in seen:
-        assert domain.power is Power.RUNNING
+        server, spec = live[domain.uuid], world.driver().guest_record(domain.uuid).spec
+        wanted = Power.RUNNING if server.power_wanted == PowerWanted.ON else Power.OFF
+        assert domain.power is wanted
+        assert any("-rescue" in disk.volume for disk in spec.disks) == server.in_rescue
+        assert (spec.vcpus, spec.memory_mib) == (server.vcpus, server.memory_mib)
+        disk = world.driver().volume_record(server.pool, server.disk_volume())
+        assert disk is not None
+        assert disk.capacity == server.disk_gib * GIB
     report = audit()
     assert not report.findings, report.findings
 
 
-def start(world: World, command: Command, number: int) -> Action:
-    """Submit the command for a server of its own."""
-    if command is commands.CREATE:
-        return world.order(f"kill{number}").action
-    server = world.running(f"kill{number}")
-    if command is commands.REBUILD:
-        return services.rebuild(world.alice, server.pk, image=world.images[1])
-    return services.delete(world.alice, server.pk)
+Start = Callable[[World, str], Action]
 
 
-@pytest.mark.parametrize(
-    "command", [commands.CREATE, commands.REBUILD, commands.DELETE], ids=lambda c: c.name
-)
+def order(world: World, name: str) -> Action:
+    return world.order(name).action
+
+
+def rebuild(world: World, name: str) -> Action:
+    return services.rebuild(world.alice, world.running(name).pk, image=world.images[1])
+
+
+def enlarge(world: World, name: str) -> Action:
+    large = ServerType.objects.get(name="large")
+    server = world.stopped(name)
+    return change_type(world.alice, server.pk, server_type=large, keep_disk=False)
+
+
+def rescue(world: World, name: str) -> Action:
+    return enable_rescue(world.alice, world.running(name).pk).action
+
+
+def snapshot(world: World, name: str) -> Action:
+    return create_image(world.alice, world.stopped(name).pk).action
+
+
+def reset_into_rescue(world: World, name: str) -> Action:
+    server = world.running(name)
+    enable_rescue(world.alice, server.pk)
+    work()
+    return services.reset(world.alice, server.pk)
+
+
+def delete(world: World, name: str) -> Action:
+    return services.delete(world.alice, world.running(name).pk)
+
+
+STARTS: dict[Command, Start] = {
+    commands.CREATE: order,
+    commands.REBUILD: rebuild,
+    commands.CHANGE_TYPE: enlarge,
+    commands.ENABLE_RESCUE: rescue,
+    commands.CREATE_IMAGE: snapshot,
+    commands.RESET: reset_into_rescue,
+    commands.DELETE: delete,
+}
+
+
+@pytest.mark.parametrize("command", STARTS, ids=lambda c: c.name)
 def test_killed_on_the_way_forward(world: World, command: Command) -> None:
     for number, point in enumerate(points(command)):
-        action = start(world, command, number)
+        action = STARTS[command](world, f"kill{number}")
         assert kill_five_times(action, point) == deaths_at(point), point
         finish_everything()
         action.refresh_from_db()
@@ -111,12 +158,21 @@ def test_killed_on_the_way_forward(world: World, command: Command) -> None:
         assert_one_domain_each(world)
 
 
-@pytest.mark.parametrize("command", [commands.CREATE, commands.REBUILD], ids=lambda c: c.name)
+# What fails, so that everything before it has to be undone.
+FAILING = {
+    commands.CREATE: "domain",
+    commands.REBUILD: "start",
+    commands.CHANGE_TYPE: "define",
+    commands.ENABLE_RESCUE: "write_volume",
+    commands.CREATE_IMAGE: "download_volume",
+}
+
+
+@pytest.mark.parametrize("command", FAILING, ids=lambda c: c.name)
 def test_killed_on_the_way_back(world: World, command: Command) -> None:
     for number, point in enumerate(undo_points(command)):
-        action = start(world, command, number)
-        failing = "domain" if command is commands.CREATE else "start"
-        world.driver().inject(failing, DiskFull("no room"), times=5)
+        action = STARTS[command](world, f"kill{number}")
+        world.driver().inject(FAILING[command], DiskFull("no room"), times=5)
         assert kill_five_times(action, point, pauses=5) == deaths_at(point), point
         world.driver().clear_faults()
         finish_everything()

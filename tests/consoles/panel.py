@@ -25,6 +25,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from vpspanel.accounts.models import User
+from vpspanel.web import WEB_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
 START_WITHIN = 30.0
@@ -61,23 +62,28 @@ def database_url() -> str:
     return f"postgres://{login}@{values['HOST']}{port}/{values['NAME']}"
 
 
-@contextlib.contextmanager
-def running(directory: Path) -> Iterator[Panel]:
-    """Start it on a free port; stop it at the end."""
+def free_port() -> int:
+    """One on which nobody listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = directory / "panel.log"
-    command = [sys.executable, "-m", "uvicorn", "vpspanel.asgi:application"]
-    command += ["--port", str(port), "--ws", "websockets-sansio", "--lifespan", "off"]
-    command += ["--ws-per-message-deflate", "false", "--ws-max-size", "1048576"]
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(directory: Path, what: str = "web", *, port: int = 0, **more: str) -> Iterator[Panel]:
+    """Start it, or another process of it, on a free port; stop it at the end.
+
+    `more` goes into its environment.
+    """
+    port = port or free_port()
+    log = directory / f"{what}.log"
+    command = [sys.executable, "manage.py", what, "--port", str(port)]
     environment = {
         **os.environ,
+        **WEB_ENVIRONMENT,
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "DATABASE_URL": database_url(),
-        # As deployed: large buffers stay on the heap, see docs.
-        "MALLOC_MMAP_THRESHOLD_": "8388608",
-        "MALLOC_TRIM_THRESHOLD_": "33554432",
+        **more,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -110,12 +116,19 @@ class Browser:
     def __init__(self, panel: Panel, user: User | None):
         self.panel = panel
         self.cookies = {settings.CSRF_COOKIE_NAME: CSRF}
+        self.session_key = ""
         if user is not None:
             client = Client()
             client.force_login(user)
             self.cookies[settings.SESSION_COOKIE_NAME] = self.session_key = client.cookies[
                 settings.SESSION_COOKIE_NAME
             ].value
+
+    def at(self, panel: Panel) -> Browser:
+        """The same browser, at another process of the panel, as a proxy would send it there."""
+        other = Browser(panel, None)
+        other.cookies, other.session_key = self.cookies, self.session_key
+        return other
 
     @property
     def cookie_header(self) -> str:

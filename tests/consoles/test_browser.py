@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from playwright.sync_api import Page, expect
 
 from tests.consoles.browsing import ROWS, connected, login, open_console
 from tests.consoles.conftest import World
 from tests.consoles.panel import Browser, Panel
 from vpspanel.accounts.models import Member
+from vpspanel.servers.models import Lifecycle, Server
 
 pytestmark = [pytest.mark.browser]
 
@@ -27,7 +31,7 @@ def test_two_people_see_who_has_the_console(page: Page, panel: Panel, world: Wor
     holder = Browser(panel, world.olga).console(world.server.pk)
     holder.until_state("connected")
     open_console(page, panel, world.alice, world.server.pk)
-    expect(page.locator("#notice")).to_contain_text("Somebody else has this console open.")
+    expect(page.locator("#notice")).to_contain_text("olga@example.com has this console open.")
     page.get_by_role("button", name="Take over").click()
     connected(page)
     holder.until_state("taken")
@@ -51,6 +55,45 @@ def test_signed_out_person_is_sent_to_sign_in(page: Page, panel: Panel, world: W
     page.context.clear_cookies(name=settings.SESSION_COOKIE_NAME)
     page.get_by_role("button", name="Reconnect").first.click()
     expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("lose", "sentence", "help_"),
+    [
+        (lambda world: Session.objects.all().delete(), "You were signed out.", "Sign in"),
+        (
+            lambda world: Server.objects.update(lifecycle=Lifecycle.DELETING),
+            "The server was deleted.",
+            "",
+        ),
+    ],
+)
+def test_the_page_says_why_it_ended(
+    page: Page,
+    panel: Panel,
+    world: World,
+    lose: Callable[[World], object],
+    sentence: str,
+    help_: str,
+) -> None:
+    open_console(page, panel, world.alice, world.server.pk)
+    connected(page)
+    lose(world)
+    expect(page.locator("#connection")).to_have_text("Closed", timeout=6_000)
+    expect(page.locator("#notice-text")).to_have_text(sentence)
+    offers = page.locator("#notice").locator("a:visible, button:visible").all_inner_texts()
+    assert offers == ([help_] if help_ else [])
+
+
+def test_a_second_window_says_that_it_took_the_first_over(
+    page: Page, panel: Panel, world: World
+) -> None:
+    open_console(page, panel, world.alice, world.server.pk)
+    login(page)
+    second = page.context.new_page()
+    second.goto(page.url)
+    connected(second)
+    expect(page.locator("#notice")).to_contain_text("taken over by you, in another window")
 
 
 def test_a_stop_and_a_start_are_shown(page: Page, panel: Panel, world: World) -> None:

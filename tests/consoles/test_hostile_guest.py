@@ -12,6 +12,7 @@ from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 from tests.consoles.browsing import ROWS, connected, open_console
 from tests.consoles.conftest import World
 from tests.consoles.panel import Panel
+from tests.hosts.contract import wait_until
 
 pytestmark = [pytest.mark.browser]
 
@@ -75,6 +76,13 @@ def test_red_is_red(page: Page, guest: Guest) -> None:
     assert green[0] < 120
 
 
+def test_colours_beyond_the_palette_are_shown(page: Page, guest: Guest) -> None:
+    """xterm.js writes them as style attributes, which the policy forbids."""
+    guest.write(b"\x1b[38;2;200;10;20mTRUE\x1b[0m PLAIN\r\n")
+    expect(page.locator(ROWS)).to_contain_text("PLAIN")
+    assert colour_of(page, "TRUE") == (200, 10, 20)
+
+
 def test_it_reaches_no_clipboard(page: Page, guest: Guest, context: BrowserContext) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.evaluate("navigator.clipboard.writeText('mine')")
@@ -95,6 +103,18 @@ def test_it_sets_no_title_and_no_colours(page: Page, guest: Guest) -> None:
     after = before.first.evaluate("element => getComputedStyle(element).backgroundColor")
     assert after == background
     assert not any(b"hacked" in data for data in guest.heard)
+
+
+def test_what_it_asked_before_the_viewer_came_is_not_answered(page: Page, guest: Guest) -> None:
+    """A terminal answers questions of now; what is only shown again asks nothing."""
+    past = b"PAST \x1b[6n\x1b[5n\x1b[c\r\n"
+    assert guest.line is not None
+    guest.line.send(json.dumps({"type": "past", "bytes": len(past)}))
+    guest.write(past)
+    expect(page.locator(ROWS)).to_contain_text("PAST")
+    shown_after(page, guest, b"\x1b[5n")
+    wait_until(lambda: guest.heard, 5, "the question of now is answered")
+    assert guest.heard == [b"\x1b[0n"]
 
 
 def test_its_questions_are_answered_without_a_loop(page: Page, guest: Guest) -> None:

@@ -48,27 +48,32 @@ def give_away(world: World) -> None:
     Server.objects.filter(pk=world.server.pk).update(project=project)
 
 
+SIGNED_OUT = (4401, "You were signed out.")
+NO_ACCESS = (LOST, "You no longer have access to this server.")
+
+
 @pytest.mark.both_databases
 @pytest.mark.parametrize(
-    "lose",
+    ("lose", "end"),
     [
-        sign_out,
-        disable,
-        change_password,
-        remove_member,
-        delete_server,
-        suspend_server,
-        give_away,
+        (sign_out, SIGNED_OUT),
+        (disable, SIGNED_OUT),
+        (change_password, SIGNED_OUT),
+        (remove_member, NO_ACCESS),
+        (delete_server, (4404, "The server was deleted.")),
+        (suspend_server, (LOST, "The server is suspended. Please contact support.")),
+        (give_away, NO_ACCESS),
     ],
 )
-def test_console_closes(panel: Panel, world: World, lose: Callable[[World], None]) -> None:
+def test_console_closes_and_says_why(
+    panel: Panel, world: World, lose: Callable[[World], None], end: tuple[int, str]
+) -> None:
     """No event tells of it: the guard has to look by itself."""
     terminal = Browser(panel, world.olga).console(world.server.pk)
     terminal.login()
     lose(world)
     code, reason, seconds = terminal.until_closed(timeout=LIMIT + 3)
-    assert code == LOST
-    assert reason
+    assert (code, reason) == end
     assert seconds < LIMIT
 
 

@@ -96,51 +96,6 @@ def test_reader_watches_and_no_key_passes(panel: Panel, world: World) -> None:
     reader.close()
 
 
-def test_second_viewer_is_told_and_takes_over(panel: Panel, world: World) -> None:
-    first = Browser(panel, world.alice).console(world.server.pk)
-    first.login()
-    second = Browser(panel, world.olga).console(world.server.pk)
-    assert "Somebody else" in second.until_state("busy")["message"]
-    second.send_json({"type": "take"})
-    second.until_state("connected")
-    assert "olga@example.com" in first.until_state("taken")["message"]
-    second.type("\r")
-    second.until_output(b"login: ")
-    first.type("lost")  # goes nowhere
-    time.sleep(0.5)
-    first.send_json({"type": "take"})
-    first.until_state("connected")
-    assert "alice@example.com" in second.until_state("taken")["message"]
-    first.close()
-    second.close()
-
-
-def test_reader_cannot_take_over(panel: Panel, world: World) -> None:
-    first = Browser(panel, world.alice).console(world.server.pk)
-    first.login()
-    reader = Browser(panel, world.rita).console(world.server.pk)
-    reader.until_state("busy")
-    reader.send_json({"type": "take"})
-    first.type("echo mine\r")
-    first.until_output(b"mine\r\n")
-    assert "taken" not in first.states
-    first.close()
-    reader.until_state("connected", timeout=5)  # now it is free
-    reader.close()
-
-
-def test_another_tab_of_the_same_person_needs_no_question(panel: Panel, world: World) -> None:
-    browser = Browser(panel, world.alice)
-    first = browser.console(world.server.pk)
-    first.login()
-    second = browser.console(world.server.pk)
-    second.until_state("connected")
-    assert "busy" not in second.states
-    first.until_state("taken")
-    second.close()
-    first.close()
-
-
 def test_closing_frees_the_console_for_others_at_once(panel: Panel, world: World) -> None:
     first = Browser(panel, world.alice).console(world.server.pk)
     first.login()

@@ -55,7 +55,13 @@ def manage(environment: dict[str, str], *arguments: str) -> str:
 
 @contextlib.contextmanager
 def whole_panel(
-    directory: Path, *, uri: str, pool: Path, images: Path, images_wanted: tuple[str, ...] = ()
+    directory: Path,
+    *,
+    uri: str,
+    pool: Path,
+    images: Path,
+    images_wanted: tuple[str, ...] = (),
+    driver: str = "libvirt",
 ) -> Iterator[WholePanel]:
     """Migrate, make the demo on that host, serve; stop it at the end."""
     with socket.socket() as probe:
@@ -67,7 +73,7 @@ def whole_panel(
         "VPSPANEL_VAR": str(directory / "var"),
         "VPSPANEL_ENV": "development",
         "VPSPANEL_IMAGES": str(images),
-        "VPSPANEL_DRIVER": "libvirt",
+        "VPSPANEL_DRIVER": driver,
         "PORT": str(port),
     }
     environment.pop("DATABASE_URL", None)

@@ -27,10 +27,13 @@ MIB = 1024 * 1024
 GAPS: dict[str, str] = {
     "upload_volume": "virStorageVolUpload is not implemented: no bytes ever reach a volume",
     "write_volume": "for the same reason",
+    "download_volume": "virStorageVolDownload is not implemented",
+    "grow_volume": "virStorageVolResize is not implemented",
     "ensure_filter": "it has no network filters",
     "delete_filter": "it has no network filters",
     "filters": "it has no network filters",
     "set_password": "virDomainAgentSetResponseTimeout is not implemented",
+    "serial_log": "virStorageVolDownload is not implemented, and nothing is written",
     "open_serial": "virDomainOpenConsole is not implemented",
     "open_vnc": "virDomainOpenGraphicsFD is not implemented",
 }
@@ -38,6 +41,7 @@ GAPS: dict[str, str] = {
 # What it can do, but not as a real host does; each has a test that says how it differs.
 DIFFERENCES: dict[str, str] = {
     "stats": "it counts nothing: only the power of each guest is known",
+    "load": "it tells nothing of memory",
     "reset": "it sends no REBOOT event",
     "define": "it does not look whether a network card's filter is there",
 }
@@ -198,6 +202,10 @@ class ContractHost:
 
     def add_foreign_domain(self, *, running: bool = False) -> UUID:
         """A domain that somebody else made."""
+        raise NotImplementedError
+
+    def undefine_behind_its_back(self, uuid: UUID) -> None:
+        """Somebody else takes the definition of a guest away that is off."""
         raise NotImplementedError
 
     def add_foreign_volume(self, name: str, size: int) -> None:

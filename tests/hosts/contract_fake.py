@@ -25,6 +25,9 @@ class FakeHost(ContractHost):
     def add_foreign_domain(self, *, running: bool = False) -> UUID:
         return self.driver.add_foreign_domain(self.name("foreign"), running=running)
 
+    def undefine_behind_its_back(self, uuid: UUID) -> None:
+        self.driver.outside_undefine(uuid)
+
     def add_foreign_volume(self, name: str, size: int) -> None:
         self.driver.add_foreign_volume(self.pool, name, size)
 

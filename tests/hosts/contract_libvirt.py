@@ -65,6 +65,9 @@ class LibvirtHost(ContractHost):
             domain.create()
         return uuid
 
+    def undefine_behind_its_back(self, uuid: UUID) -> None:
+        self._domain(uuid).undefine()
+
     def bridge_of(self, network: str) -> str:
         return str(self.outside.networkLookupByName(network).bridgeName())
 
@@ -172,7 +175,7 @@ class QemuHost(LibvirtHost):
     # --- guests -------------------------------------------------------------------
 
     def wait_ready(self, uuid: UUID) -> None:
-        log = self._private.dir / "log" / "qemu" / f"vps-{uuid}-console.log"
+        log = self._private.dir / "log" / "vpspanel" / f"vps-{uuid}.log"
         seen = self._boots.get(uuid, 0)
         wait_until(lambda: log.read_bytes().count(self.ready) > seen, 30, f"{uuid} has booted")
         self._boots[uuid] = seen + 1

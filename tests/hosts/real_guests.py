@@ -59,7 +59,7 @@ class Guests:
     def booted(self) -> DomainSpec:
         """A guest that echoes what is typed."""
         spec = self.running(BOOT_IMAGE)
-        log = self.host.dir / "log" / "qemu" / f"vps-{spec.uuid}-console.log"
+        log = self.host.dir / "log" / "vpspanel" / f"vps-{spec.uuid}.log"
         wait_until(lambda: b"ready" in log.read_bytes(), 30, f"{spec.name} has booted")
         return spec
 

@@ -27,6 +27,8 @@ def root(world: World, client: Client) -> Client:
 def host_form(**changes: Any) -> dict[str, Any]:
     form = {
         "accepting": "on",
+        "cpu_overcommit": 4.0,
+        "memory_overcommit": 1.0,
         "vcpus_limit": 64,
         "memory_limit_mib": 65536,
         "action_limit": 8,
@@ -81,9 +83,36 @@ def test_a_sale_between_opening_and_saving_is_not_undone(root: Client, world: Wo
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StoragePool, "save", sell_first)
-        root.post(page, {"limit_gib": 500, "accepting": "on"})
+        root.post(page, {"limit_gib": 500, "overcommit": 1.0, "accepting": "on"})
     pool.refresh_from_db()
     assert (pool.used_gib, pool.limit_gib) == (7, 500)
+
+
+def test_overcommit_and_reserve_say_what_may_be_sold(root: Client, world: World) -> None:
+    Host.objects.filter(pk=world.host.pk).update(cpus=8, memory_mib=16000)
+    page = reverse("admin:hosts_host_change", args=[world.host.pk])
+    form = host_form(cpu_overcommit=2.5, memory_reserve_mib=1000, memory_overcommit=1.5)
+    assert root.post(page, form).status_code == 302
+    world.host.refresh_from_db()
+    assert (world.host.vcpus_limit, world.host.memory_limit_mib) == (20, 22500)
+    form = host_form(
+        cpu_overcommit=3, memory_reserve_mib=1000, memory_overcommit=1.5,
+        vcpus_limit=7, memory_limit_mib=22500, tags="NVMe, dedicated",
+    )  # fmt: skip
+    root.post(page, form)
+    world.host.refresh_from_db()
+    assert (world.host.vcpus_limit, world.host.memory_limit_mib) == (7, 22500)
+    assert world.host.tags == " dedicated nvme "
+
+
+def test_the_same_for_the_disks_of_a_pool(root: Client, world: World) -> None:
+    pool = world.host.pools.get()
+    StoragePool.objects.filter(pk=pool.pk).update(capacity_gib=100)
+    page = reverse("admin:hosts_storagepool_change", args=[pool.pk])
+    form = {"limit_gib": 1000, "reserve_gib": 20, "overcommit": 2, "accepting": "on"}
+    assert root.post(page, form).status_code == 302
+    pool.refresh_from_db()
+    assert pool.limit_gib == 160
 
 
 def test_a_host_has_a_network_or_a_bridge(root: Client, world: World) -> None:

@@ -282,6 +282,38 @@ def test_create_overlay_needs_its_base(host: ContractHost) -> None:
     assert volume_names(host) == set()
 
 
+@on_hosts_with("upload_volume", "create_overlay", "grow_volume")
+def test_a_volume_grows_and_never_shrinks(host: ContractHost) -> None:
+    upload(host, "base", b"x" * MIB)
+    host.driver.create_overlay(host.pool, "disk", base="base", capacity_bytes=64 * MIB)
+    beyond_the_pool = host.driver.pool(host.pool).capacity_bytes + 64 * MIB
+    for wanted, capacity in (
+        (96 * MIB, 96 * MIB),
+        (96 * MIB, 96 * MIB),
+        (32 * MIB, 96 * MIB),
+        (beyond_the_pool, beyond_the_pool),
+    ):
+        host.driver.grow_volume(host.pool, "disk", capacity_bytes=wanted)
+        (seen,) = [volume for volume in host.driver.volumes(host.pool) if volume.name == "disk"]
+        assert (seen.capacity_bytes, seen.format) == (capacity, "qcow2")
+        assert seen.allocation_bytes < MIB
+    if host.is_real:
+        info = json.loads(host.image_info("disk"))
+        assert info["full-backing-filename"] == f"{host.pool_path}/base"
+        assert info["format-specific"]["data"]["extended-l2"] is True
+
+
+@on_hosts_with("grow_volume")
+def test_only_a_qcow2_that_is_there_grows(host: ContractHost) -> None:
+    host.add_foreign_volume("raw.img", MIB)
+    with pytest.raises(NotFound):
+        host.driver.grow_volume(host.pool, "nothing", capacity_bytes=MIB)
+    with pytest.raises(InvalidState):
+        host.driver.grow_volume(host.pool, "raw.img", capacity_bytes=2 * MIB)
+    (seen,) = host.driver.volumes(host.pool)
+    assert seen.capacity_bytes == MIB
+
+
 @on_hosts_with("delete_volume")
 def test_delete_volume_says_whether_there_was_one(host: ContractHost) -> None:
     host.add_foreign_volume("old.img", MIB)

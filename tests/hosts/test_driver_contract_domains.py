@@ -327,14 +327,35 @@ def test_stats_are_of_all_running_guests_and_no_others(host: ContractHost) -> No
 def test_counters_count(host: ContractHost) -> None:
     uuid = host.running()
 
-    def counters() -> tuple[int, int, int]:
+    def counters() -> tuple[int, int, int, int]:
         (seen,) = [one for one in host.driver.stats() if one.uuid == uuid]
-        return seen.cpu_time_ns or 0, seen.disk_read_bytes or 0, seen.memory_mib or 0
+        return (
+            seen.cpu_time_ns or 0,
+            seen.disk_read_bytes or 0,
+            seen.disk_read_requests or 0,
+            seen.memory_mib or 0,
+        )
 
     wait_until(lambda: all(counters()), 20, "every counter moves")
     first = counters()
     wait_until(lambda: counters()[0] > first[0], 20, "the processor time grows")
     assert counters()[1] >= first[1]
+
+
+@on_hosts_with("load", "upload_volume")
+def test_the_hosts_own_counters_count(host: ContractHost) -> None:
+    first = host.driver.load()
+    assert first.memory_total_mib is not None
+    assert first.memory_used_mib is not None
+    assert 0 <= first.memory_used_mib <= first.memory_total_mib
+
+    def grown() -> bool:
+        last = host.driver.load()
+        return (last.cpu_idle_ns or 0) + (last.cpu_busy_ns or 0) > (first.cpu_idle_ns or 0) + (
+            first.cpu_busy_ns or 0
+        )
+
+    wait_until(grown, 20, "time passes")
 
 
 # --- several at once --------------------------------------------------------------------

@@ -23,6 +23,19 @@ FILTER = FilterSpec(
 )
 
 
+def _grown(host: ContractHost) -> None:
+    """A disk is to grow."""
+    host.add_foreign_volume("base", 512)
+    host.driver.create_overlay(host.pool, "v", base="base", capacity_bytes=512)
+    host.driver.grow_volume(host.pool, "v", capacity_bytes=1024)
+
+
+def _downloaded(host: ContractHost) -> None:
+    """A volume is to be read."""
+    host.add_foreign_volume("v", 512)
+    host.driver.download_volume(host.pool, "v", io.BytesIO())
+
+
 async def _call_gap(host: ContractHost, call: str) -> None:
     driver = host.driver
     if call == "open_serial":
@@ -37,9 +50,12 @@ async def _call_gap(host: ContractHost, call: str) -> None:
             host.pool, "v", io.BytesIO(bytes(512)), length=512, format="raw", capacity_bytes=512
         ),
         "write_volume": lambda: driver.write_volume(host.pool, "v", b"x", capacity_bytes=512),
+        "grow_volume": lambda: _grown(host),
+        "download_volume": lambda: _downloaded(host),
         "ensure_filter": lambda: driver.ensure_filter(FILTER),
         "delete_filter": lambda: driver.delete_filter("vps-none"),
         "filters": driver.filters,
+        "serial_log": lambda: driver.serial_log(uuid, 10),
         "set_password": lambda: driver.set_password(uuid, "root", "secret"),
     }
     calls[call]()
@@ -74,4 +90,6 @@ def test_what_the_test_driver_does_differently(host: ContractHost) -> None:
     wait_until(lambda: EventKind.STOPPED in events, 5, "stopped")
     stop()
     assert EventKind.REBOOTED not in events
-    assert set(DIFFERENCES) == {"stats", "reset", "define"}
+    load = host.driver.load()
+    assert (load.memory_total_mib, load.memory_used_mib) == (None, None)
+    assert set(DIFFERENCES) == {"stats", "load", "reset", "define"}

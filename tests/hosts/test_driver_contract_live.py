@@ -285,6 +285,7 @@ def test_an_unreachable_host_says_so(host: ContractHost) -> None:
         driver.probe,
         driver.domains,
         driver.stats,
+        driver.load,
         lambda: driver.domain(uuid4()),
         lambda: driver.pool("default"),
         lambda: driver.start(uuid4()),

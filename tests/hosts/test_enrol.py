@@ -180,9 +180,9 @@ def run(*arguments: str) -> str:
     return out.getvalue()
 
 
-def test_host_enroll_and_host_check(location: Location, uri: str) -> None:
+def test_host_add_and_host_check(location: Location, uri: str) -> None:
     assert "For sale: 16 vCPUs" in run(
-        "host_enroll", "kvm1", "--uri", uri, "--location", "here", "--bridge", "br0"
+        "host_add", "kvm1", "--uri", uri, "--location", "here", "--bridge", "br0"
     )
     assert "This is a simulated host" in run("host_check", "kvm1")
     told = json.loads(run("host_check", "kvm1", "--json"))
@@ -206,9 +206,9 @@ def test_host_check_tells_what_has_changed(location: Location, uri: str) -> None
     [
         (("host_check", "nobody"), "There is no host nobody"),
         (("host_check", "xen:///"), "not the address of a KVM host"),
-        (("host_enroll", "a", "--uri", "fake:///a", "--location", "mars"), "no location mars"),
+        (("host_add", "a", "--uri", "fake:///a", "--location", "mars"), "no location mars"),
         (
-            ("host_enroll", "a", "--uri", "fake:///a", "--location", "here", "--network", "n"),
+            ("host_add", "a", "--uri", "fake:///a", "--location", "here", "--network", "n"),
             "--ipv4 and --ipv6",
         ),
     ],

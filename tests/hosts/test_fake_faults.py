@@ -146,7 +146,7 @@ async def test_a_fault_reaches_each_call(driver: FakeDriver, call: str) -> None:
         "write_volume": {"capacity_bytes": 0},
         "create_overlay": {"base": "base", "capacity_bytes": 0},
     }
-    nothing = {"probe", "filters", "domains", "stats"}
+    nothing = {"probe", "filters", "domains", "stats", "load"}
     default: tuple[object, ...] = () if call in nothing else (uuid4(),)
     method = getattr(driver, call)
 

@@ -20,7 +20,8 @@ from hosts.images.build import BuiltImage
 from hosts.images.catalogue import CatalogueImage, Checksum, load_catalogue
 from hosts.images.errors import ImageError, ImageErrorCode
 from hosts.models import Image, ImageStatus
-from hosts.simulated import empty_qcow2, ensure_simulated_images, withdraw_simulated_images
+from hosts.simulated import ensure_simulated_images, withdraw_simulated_images
+from hosts.virt.fake_qcow2 import empty_qcow2
 from tests.hosts.images.web_server import Site, serving
 
 GIB = 1024**3

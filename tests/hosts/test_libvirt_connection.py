@@ -12,7 +12,7 @@ import libvirt
 import pytest
 
 from hosts.virt.breaker import Breaker
-from hosts.virt.connection import HostLink, Limits, Purpose, quiet_uri
+from hosts.virt.connection import HostLink, Limits, Purpose
 from hosts.virt.errors import CallTimeout, HostUnreachable, NotFound
 from tests.hosts.contract import wait_until
 
@@ -286,16 +286,3 @@ def test_the_pause_doubles_up_to_the_longest() -> None:
         time.sleep(0.06)
         fail(breaker)
         assert breaker._pause == pytest.approx(pause)
-
-
-@pytest.mark.parametrize(
-    ("uri", "quiet"),
-    [
-        ("qemu:///system", "qemu:///system"),
-        ("qemu+ssh://root@h/system", "qemu+ssh://root@h/system?no_tty=1"),
-        ("qemu+ssh://root@h/system?keyfile=/k", "qemu+ssh://root@h/system?keyfile=/k&no_tty=1"),
-        ("qemu+ssh://h/system?no_tty=0", "qemu+ssh://h/system?no_tty=0"),
-    ],
-)
-def test_ssh_never_asks_on_a_terminal(uri: str, quiet: str) -> None:
-    assert quiet_uri(uri) == quiet

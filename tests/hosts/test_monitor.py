@@ -187,6 +187,27 @@ def test_a_host_goes_and_returns(place: Location, heard: Heard, monitor: Monitor
     assert changes == [HostStatus.REACHABLE, HostStatus.UNREACHABLE, HostStatus.REACHABLE]
 
 
+def test_another_machine_in_a_hosts_place_is_refused(
+    place: Location, heard: Heard, monitor: Monitor
+) -> None:
+    """CHECKS 45: nothing that it says of guests is believed."""
+    host, driver = make_host(place)
+    assert until(lambda: status_of(host) == HostStatus.REACHABLE)
+    assert until(lambda: heard.lists)
+    driver.set_reachable(False)
+    assert until(lambda: status_of(host) == HostStatus.UNREACHABLE)
+    Host.objects.filter(pk=host.pk).update(host_uuid=uuid4())
+    lists = len(heard.lists)
+    driver.set_reachable(True)
+    assert until(lambda: any(change.alarm for _, change, _ in heard.statuses))
+    host.refresh_from_db()
+    assert "Another machine answers" in host.status_reason
+    assert host.status == HostStatus.UNREACHABLE
+    assert len(heard.lists) == lists
+    Host.objects.filter(pk=host.pk).update(host_uuid=driver.probe().uuid)
+    assert until(lambda: status_of(host) == HostStatus.REACHABLE)
+
+
 def test_a_short_break_brings_a_new_list(place: Location, heard: Heard, monitor: Monitor) -> None:
     _host, driver = make_host(place)
     assert until(lambda: len(heard.lists) >= 3)

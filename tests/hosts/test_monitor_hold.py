@@ -42,6 +42,14 @@ def test_stop_and_start_become_one_reboot() -> None:
     assert hold.due(200) == []
 
 
+def test_a_new_definition_between_stop_and_start_ends_no_hold() -> None:
+    hold = Hold(2.5)
+    hold.take(event(EventKind.STOPPED), now=100)
+    for kind in (EventKind.DEFINED, EventKind.IO_ERROR, EventKind.UNDEFINED):
+        assert kinds(hold.take(event(kind), now=100.5)) == [kind]
+    assert kinds(hold.take(event(EventKind.STARTED), now=101)) == [EventKind.REBOOTED]
+
+
 def test_a_start_without_a_stop_stays_a_start() -> None:
     assert kinds(Hold(2.5).take(event(EventKind.STARTED), now=1)) == [EventKind.STARTED]
 

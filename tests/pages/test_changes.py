@@ -6,9 +6,10 @@ from django.test import Client
 from django.urls import reverse
 
 from tests.pages.test_doors import KEY
-from tests.world import World, work
+from tests.world import World, make_plan, work
 from vpspanel.accounts.services import add_ssh_key
 from vpspanel.actions.models import Action
+from vpspanel.servers import services
 from vpspanel.servers.models import Lifecycle, Server
 
 
@@ -105,3 +106,24 @@ def test_the_root_password_is_shown_once(world: World, alice: Client) -> None:
     assert password not in second.content.decode()
     assert b"it was shown before" in second.content
     assert b'id="reveal"' not in alice.get(at("show", server)).content
+
+
+def test_changing_the_plan(world: World, alice: Client) -> None:
+    large = make_plan(world, "large", vcpus=2, memory_mib=256, disk_gib=3)
+    make_plan(world, "huge", vcpus=65, memory_mib=512, disk_gib=3)
+    server = world.running()
+    page = alice.get(at("show", server)).content.decode()
+    assert "It is running. Shut it down first." in page
+    services.power_off(world.alice, server.pk)
+    work()
+    dialog = alice.get(at("change_type", server)).content.decode()
+    assert "Its host has no room for Huge at the moment." in dialog
+    assert alice.post(at("change_type", server), {"keep_disk": "on"}).status_code == 422
+    answer = {"server_type": large.pk, "keep_disk": "on"}
+    assert alice.post(at("change_type", server), answer).status_code == 302
+    work()
+    changed = Server.objects.get(pk=server.pk)
+    assert (changed.server_type, changed.disk_gib) == (large, 1)
+    refused = alice.post(at("change_type", server), answer)
+    assert refused.status_code == 422
+    assert b"This is the plan that it has." in refused.content

@@ -16,7 +16,13 @@ from vpspanel.servers.models import Server
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 
 ON_A_SERVER = sorted(f"servers:{p.name}" for p in server_urls if "server_id" in str(p.pattern))
-POST_ONLY = {"servers:power_on", "servers:shutdown", "servers:reboot", "servers:reveal_password"}
+POST_ONLY = {
+    "servers:power_on",
+    "servers:shutdown",
+    "servers:reboot",
+    "servers:reveal_password",
+    "servers:reveal_rescue_password",
+}
 READ_ONLY = {"servers:show", "servers:fragment"}
 VERBS = sorted(set(ON_A_SERVER) - READ_ONLY)
 

@@ -104,6 +104,14 @@ def leave_a_filter(world: World, server: Server) -> None:
     world.driver().ensure_filter(filter_named(bury(world).filter_name))
 
 
+def leave_a_serial_log(world: World, server: Server) -> None:
+    """As when its host fell silent between the guest's end and that of its log."""
+    gone = bury(world)
+    world.driver().define(domain_of(gone))
+    world.driver().guest_says(gone.uuid, b"login: ")
+    world.driver().outside_undefine(gone.uuid)
+
+
 def leave_a_guest_that_is_off(world: World, server: Server) -> None:
     world.driver().define(domain_of(bury(world)))
 
@@ -273,6 +281,7 @@ CASES = [
     case(leave_a_disk, "disk_leftover", safe=True),
     case(leave_a_seed, "disk_leftover", safe=True),
     case(leave_a_filter, "filter_leftover", safe=True),
+    case(leave_a_serial_log, "serial_log_leftover", safe=True),
     case(leave_a_guest_that_is_off, "domain_leftover", safe=True),
     case(leave_an_upload, "upload_leftover", safe=True),
     case(lose_a_base_image, "image_missing", safe=True),

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import libvirt
 import pytest
 
-from hosts.models import Host, HostStatus, StoragePool
-from hosts.virt.registry import close_all, driver_for
-from hosts.virt.spec import NetworkSpec
+from hosts.virt.registry import driver_for
 from tests.audit import assert_clean
-from tests.kvm import KvmHost, kvm_host
+from tests.kvm import kvm_host
+from tests.servers.real_world import POOL, real
 from tests.world import World, work
 from vpspanel.actions.models import Action
 from vpspanel.servers import services
@@ -20,44 +17,12 @@ from vpspanel.servers.models import Lifecycle, Server
 
 pytestmark = pytest.mark.qemu
 
-__all__ = ["kvm_host"]
+__all__ = ["kvm_host", "real"]
 
-POOL = "audited"
 FOREIGN = """
 <domain type='qemu'><name>windows-xp</name><memory unit='MiB'>32</memory>
 <os><type arch='x86_64' machine='q35'>hvm</type></os></domain>
 """
-
-
-@pytest.fixture
-def real(world: World, kvm_host: KvmHost) -> Iterator[World]:
-    """The world, moved from its simulated host to a real one."""
-    Host.objects.all().delete()
-    host = Host.objects.create(
-        name="real",
-        location=world.location,
-        uri=kvm_host.uri,
-        status=HostStatus.REACHABLE,
-        network="audited",
-        vcpus_limit=8,
-        memory_limit_mib=4096,
-    )
-    path = kvm_host.new_pool()
-    StoragePool.objects.create(host=host, name=POOL, path=str(path), limit_gib=50)
-    driver = driver_for(host.uri)
-    driver.ensure_pool(POOL, str(path))
-    driver.ensure_network(NetworkSpec("audited", "audited0", "10.80.0.1/24", "fd80::1/48"))
-    world.hosts = [host]
-    yield world
-    for volume in driver.volumes(POOL):
-        driver.delete_volume(POOL, volume.name)
-    connection = libvirt.open(host.uri)
-    connection.storagePoolLookupByName(POOL).destroy()
-    connection.storagePoolLookupByName(POOL).undefine()
-    connection.networkLookupByName("audited").destroy()
-    connection.networkLookupByName("audited").undefine()
-    connection.close()
-    close_all()
 
 
 def test_a_whole_life_leaves_nothing(real: World) -> None:

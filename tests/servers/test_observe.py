@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -125,6 +126,21 @@ def test_an_io_error_pauses(world: World, monitor: Monitor) -> None:
     until(lambda: power(server) == ("paused", "on"), SHOWN_WITHIN)
     until(lambda: told(server, "server.io_error"), SHOWN_WITHIN)
     assert Event.objects.get(kind="server.paused").message.startswith("The server was paused")
+
+
+def test_somebody_else_in_a_hosts_place_alarms_staff(world: World, monitor: Monitor) -> None:
+    """CHECKS 45"""
+    server = world.running()
+    seen_by_monitor(world, server)
+    world.driver().set_reachable(False)
+    until(lambda: Host.objects.get(pk=world.host.pk).status == HostStatus.UNREACHABLE, 8)
+    Host.objects.filter(pk=world.host.pk).update(host_uuid=uuid4())
+    world.driver().set_reachable(True)
+    until(lambda: Event.objects.filter(kind="host.alarm").exists(), 8)
+    alarm = Event.objects.get(kind="host.alarm")
+    assert (alarm.resource_id, alarm.public) == (world.host.pk, False)
+    assert "Another machine answers" in alarm.message
+    assert power(server) == ("running", "on")
 
 
 def test_a_host_that_goes_and_returns(world: World, monitor: Monitor) -> None:

@@ -23,14 +23,16 @@ from django.urls import reverse
 from hosts import services as room
 from hosts.models import CapacityClaim, Host, IPAddress, IPPool, StoragePool
 from hosts.placement import Candidate, Need
-from tests.world import World, make_user
+from tests.world import World, make_plan, make_user, work
 from vpspanel.accounts.models import Account, Project, SSHKey
 from vpspanel.accounts.services import open_account
 from vpspanel.actions.models import Action
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.models import Event
+from vpspanel.servers import services
 from vpspanel.servers.models import PrimaryIP, Server, ServerTypePrice
+from vpspanel.servers.resizing import change_type
 
 pytestmark = pytest.mark.both_databases
 
@@ -246,3 +248,38 @@ def test_freed_addresses_are_sold_once_too(world: World, buyers: list[Buyer]) ->
     IPAddress.objects.create(pool=pool, family=4, address="10.80.0.99")
     outcomes = all_at_once(lambda number: buyers[number].order(world))
     assert outcomes == {"sold": 1, "resource_unavailable": BUYERS - 1}
+
+
+def test_larger_plans_and_orders_share_what_is_left(world: World) -> None:
+    """Ten servers want to grow and ten people order, and there is room for three more of either."""
+    large = make_plan(world, "large", vcpus=1, memory_mib=256, disk_gib=1)
+    servers = [world.running(f"old{number}") for number in range(10)]
+    for server in servers:
+        services.power_off(world.alice, server.pk)
+    work()
+    limit = 13 * world.plan.memory_mib
+    Host.objects.update(memory_limit_mib=limit)
+
+    def act(number: int) -> None:
+        if number % 2:
+            world.order(f"new{number}")
+        else:
+            pk = servers[number // 2].pk
+            change_type(world.alice, pk, server_type=large, keep_disk=True)
+
+    assert all_at_once(act) == {"sold": 3, "resource_unavailable": BUYERS - 3}
+    assert Host.objects.get().memory_used_mib == limit
+    assert sum(claim.memory_mib for claim in CapacityClaim.objects.all()) == limit
+    work()
+    assert Host.objects.get().memory_used_mib == limit
+
+
+def test_two_larger_plans_at_once_take_the_room_once(world: World) -> None:
+    large = make_plan(world, "large", vcpus=1, memory_mib=256, disk_gib=1)
+    server = world.stopped()
+    outcomes = all_at_once(
+        lambda _: change_type(world.alice, server.pk, server_type=large, keep_disk=True)
+    )
+    assert outcomes["sold"] == 1, outcomes
+    assert set(outcomes) <= {"sold", "locked", "conflict"}
+    assert Host.objects.get().memory_used_mib == large.memory_mib

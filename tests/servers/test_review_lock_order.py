@@ -82,14 +82,14 @@ def test_a_host_that_has_no_room_after_all_is_let_go(world: World) -> None:
     need = need_of(world.plan)
     filled = threading.Event()
 
-    def fill_pool() -> None:
-        """Somebody takes the last of the pool just now."""
+    def fill_host() -> None:
+        """Somebody takes the last of the host just now."""
         with transaction.atomic():
-            StoragePool.objects.filter(host=full).update(used_gib=F("limit_gib"))
+            Host.objects.filter(pk=full.pk).update(memory_used_mib=F("memory_limit_mib"))
             filled.set()
             somebody_waits()
 
-    filler, errors = in_thread(fill_pool)
+    filler, errors = in_thread(fill_host)
     assert filled.wait(5)
     with transaction.atomic():
         claim = claim_capacity(uuid4(), need, location=world.location)
@@ -100,10 +100,28 @@ def test_a_host_that_has_no_room_after_all_is_let_go(world: World) -> None:
     assert (errors, blocked) == ([], [])
 
 
+def test_a_host_that_somebody_is_just_taking_is_not_waited_for(world: World) -> None:
+    best, other = world.host, make_host(world.location)
+    Host.objects.filter(pk=other.pk).update(memory_used_mib=4096)
+    need = need_of(world.plan)
+    with transaction.atomic():
+        assert claim_capacity(uuid4(), need, location=world.location).host_id == best.pk
+        claims: list[int] = []
+
+        def order() -> None:
+            with transaction.atomic():
+                claims.append(claim_capacity(uuid4(), need, location=world.location).host_id)
+
+        thread, errors = in_thread(order)
+        thread.join(30)
+        assert (claims, errors) == ([other.pk], [])
+
+
 def change_without_waiting(host: Host, need: Need) -> None:
-    """Fails if somebody holds the host's row."""
+    """Fails if somebody holds a row of the host."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '500ms'")
+        StoragePool.objects.filter(host=host).update(used_gib=F("used_gib") + need.disk_gib)
         Host.objects.filter(pk=host.pk).update(vcpus_used=F("vcpus_used") + need.vcpus)
 
 

@@ -73,6 +73,16 @@ def test_a_guest_is_not_rebooted_again_while_nobody_hears_whether_it_did(world: 
     assert asked(world, "reboot") == 2
 
 
+def test_a_reboot_that_nobody_could_see_is_not_called_ignored(world: World) -> None:
+    server = world.running()
+    Host.objects.update(seen_at=timezone.now() - timedelta(minutes=5))
+    action = services.reboot(world.alice, server.pk)
+    work()
+    time_passes(action, 91)
+    work()
+    assert last_action(server).error_code == "reboot_not_seen"
+
+
 def test_a_reboot_that_is_told_before_the_call_returns_counts(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from django.contrib.auth.models import Group
 from django.db.models import Count
 from django.http import HttpRequest
 
-from vpspanel.accounts.models import Account, Member, Project, SSHKey, User
+from vpspanel.accounts.models import Account, ApiToken, Member, Project, SSHKey, User
 from vpspanel.events.staff import (
     STYLE,
     ReadOnlyAdmin,
@@ -209,3 +209,14 @@ class SSHKeyAdmin(ReadOnlyAdmin):
     list_filter = ("key_type",)
     search_fields = ("name", "fingerprint", "fingerprint_sha256", "project__name")
     list_select_related = ("project",)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    """What programs act with; customers make and revoke them. Staff stop one by its account."""
+
+    list_display = ("name", "project", "may_write", "expires", "last_used", "last_ip", "created_by")
+    list_filter = ("may_write", ("last_used", admin.EmptyFieldListFilter))
+    search_fields = ("name", "hint", "project__name", "created_by__email")
+    list_select_related = ("project", "created_by")
+    exclude = ("digest", "budget_full_at")

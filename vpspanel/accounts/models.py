@@ -1,9 +1,10 @@
-"""Who pays, who works in what, and their keys."""
+"""Who pays, who works in what, their keys and their programs' tokens."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
 
@@ -123,3 +124,54 @@ class SSHKey(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ApiToken(models.Model):
+    """What a program shows to the API. It acts for its project, whoever made it.
+
+    Useless to whoever reads the table: only a digest of the secret is kept.
+    """
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=80)
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the secret")
+    hint = models.CharField(max_length=8, help_text="How the secret ends, to tell tokens apart")
+    may_write = models.BooleanField(default=False)
+    networks = models.JSONField(default=list, blank=True, help_text="From where; empty: anywhere")
+    expires = models.DateTimeField(null=True, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    last_used = models.DateTimeField(null=True, help_text="To the minute")
+    last_ip = models.GenericIPAddressField(null=True)
+    budget_full_at = models.BigIntegerField(
+        default=0, help_text="When its allowance of requests is whole again: Unix microseconds"
+    )
+
+    class Meta:
+        verbose_name = "API token"
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(fields=("project", "name"), name="token_name_in_project")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StoredAnswer(models.Model):
+    """What the API answered to an idempotency key: the same request again gets it again."""
+
+    token = models.ForeignKey(ApiToken, models.CASCADE, related_name="answers")
+    key = models.CharField(max_length=255)
+    request_hash = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(default=0)
+    body_sealed = models.BinaryField(default=bytes, help_text="Sealed: it may hold a password")
+    created = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=("token", "key"), name="answer_once")]
+
+    def __str__(self) -> str:
+        return self.key

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
 from vpspanel.accounts.keys import ParsedKey, parse_public_key
 from vpspanel.accounts.models import Account, Member, Project, Role, SSHKey, User
+from vpspanel.accounts.roles import acts_as_root, role_in
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
+from vpspanel.labels import check_labels
 
 KEYS_PER_PROJECT = 100
 MAY_CHANGE_KEYS = (Role.OWNER, Role.ADMIN, Role.OPERATOR)
@@ -56,7 +60,14 @@ def release_server_slot(account_id: int) -> None:
 
 
 @transaction.atomic
-def add_ssh_key(actor: Actor, *, project: Project, name: str, public_key: str) -> SSHKey:
+def add_ssh_key(
+    actor: Actor,
+    *,
+    project: Project,
+    name: str,
+    public_key: str,
+    labels: Mapping[str, str] | None = None,
+) -> SSHKey:
     """Keep a public key under a name; without a name, its comment.
 
     Raises `NotFound` for strangers and `Refused` for what is not a key, is there
@@ -67,10 +78,7 @@ def add_ssh_key(actor: Actor, *, project: Project, name: str, public_key: str) -
     name = _key_name(name, parsed)
     if project.ssh_keys.count() >= KEYS_PER_PROJECT:
         raise Refused("resource_limit_exceeded", f"A project may have {KEYS_PER_PROJECT} SSH keys.")
-    known = project.ssh_keys.filter(fingerprint=parsed.fingerprint_md5).first()
-    if known is not None:
-        message = f"This key is in the project already, as “{known.name}”."
-        raise Refused("uniqueness_error", message, field="public_key")
+    _refuse_known(project, parsed)
     try:
         with transaction.atomic():
             key = SSHKey.objects.create(
@@ -80,10 +88,11 @@ def add_ssh_key(actor: Actor, *, project: Project, name: str, public_key: str) -
                 key_type=parsed.key_type,
                 fingerprint=parsed.fingerprint_md5,
                 fingerprint_sha256=parsed.fingerprint_sha256,
+                labels=check_labels(labels or {}),
             )
     except IntegrityError:
-        message = f"Another key of the project is called “{name}”."
-        raise Refused("uniqueness_error", message, field="name") from None
+        _refuse_known(project, parsed)  # the same, sent twice at once
+        raise _name_taken(name) from None
     record_event(
         "ssh_key.added",
         f"SSH key {name} was added",
@@ -91,6 +100,46 @@ def add_ssh_key(actor: Actor, *, project: Project, name: str, public_key: str) -
         project_id=project.pk,
         actor=actor,
         fingerprint=parsed.fingerprint_sha256,
+    )
+    return key
+
+
+def _refuse_known(project: Project, parsed: ParsedKey) -> None:
+    known = project.ssh_keys.filter(fingerprint=parsed.fingerprint_md5).first()
+    if known is not None:
+        message = f"This key is in the project already, as “{known.name}”."
+        raise Refused("uniqueness_error", message, field="public_key")
+
+
+@transaction.atomic
+def update_ssh_key(
+    actor: Actor,
+    *,
+    project: Project,
+    key_id: int,
+    name: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> SSHKey:
+    """Give a key another name or other labels; None leaves them as they are."""
+    require_key_role(actor, project)
+    key = project.ssh_keys.filter(pk=key_id).first()
+    if key is None:
+        raise NotFound("SSH key")
+    if name is not None:
+        key.name = _clean_key_name(name)
+    if labels is not None:
+        key.labels = check_labels(labels)
+    try:
+        with transaction.atomic():
+            key.save(update_fields=["name", "labels"])
+    except IntegrityError:
+        raise _name_taken(key.name) from None
+    record_event(
+        "ssh_key.changed",
+        f"SSH key {key.name} was changed",
+        resource=("ssh_key", key.pk),
+        project_id=project.pk,
+        actor=actor,
     )
     return key
 
@@ -118,21 +167,29 @@ def require_key_role(actor: Actor, project: Project) -> None:
 
     The system itself and commands of the operator may.
     """
-    if actor.user is None and actor.via in ("command", "system"):
+    if acts_as_root(actor):
         return
-    is_somebody = actor.user is not None and actor.user.is_active
-    member = project.members.filter(user=actor.user).first() if is_somebody else None
-    if member is None:
+    role = role_in(actor, project.pk)
+    if role is None:
         raise NotFound("project")
-    if member.role not in MAY_CHANGE_KEYS:
+    if role not in MAY_CHANGE_KEYS:
         raise Refused("forbidden", "Your role in this project may not change its SSH keys.")
 
 
 def _key_name(name: str, parsed: ParsedKey) -> str:
-    name = " ".join(name.split()) or parsed.comment or parsed.key_type
-    if len(name) > 80:
-        raise Refused("invalid_input", "A key's name may have 80 characters.", field="name")
+    return _clean_key_name(" ".join(name.split()) or parsed.comment or parsed.key_type)
+
+
+def _clean_key_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not 0 < len(name) <= 80:
+        raise Refused("invalid_input", "A key's name has 1 to 80 characters.", field="name")
     if not name.isprintable():
         message = "A key's name may not hold control characters."
         raise Refused("invalid_input", message, field="name")
     return name
+
+
+def _name_taken(name: str) -> Refused:
+    message = f"Another key of the project is called “{name}”."
+    return Refused("uniqueness_error", message, field="name")

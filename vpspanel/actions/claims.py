@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -83,7 +83,7 @@ def _due(now: datetime) -> QuerySet[Action]:
 
 
 def _full_groups(now: datetime) -> list[str]:
-    """Groups in which as many actions are worked on as may be."""
+    """Groups in which as many actions are worked on as the strictest of them lets be."""
     busy = (
         Action.objects.filter(
             state=ActionState.RUNNING, lease_until__gte=now, lease_until__lte=now + FAR_AHEAD
@@ -91,7 +91,7 @@ def _full_groups(now: datetime) -> list[str]:
         .exclude(group="")
         .order_by()
         .values_list("group")
-        .annotate(busy=Count("pk"), limit=Max("group_limit"))
+        .annotate(busy=Count("pk"), limit=Min("group_limit"))
     )
     return [group for group, count, limit in busy if count >= limit]
 

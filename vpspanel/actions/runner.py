@@ -165,7 +165,7 @@ class Runner:
         except Wait as wait:
             raise self._wait(context, wait.seconds, wait.detail) from None
         except Park as park:
-            raise self._park(context, park) from park
+            raise self._give_up(context, park) from park
         except Retry as retry:
             raise self._try_again(context, retry) from retry
         except (Fail, Fenced, *DATABASE_LOST):
@@ -254,7 +254,7 @@ class Runner:
         )
         return _Released()
 
-    def _try_again(self, context: Context, retry: Retry) -> _Released:
+    def _try_again(self, context: Context, retry: Retry) -> Fail | _Released:
         """Pause before the next try; raise `Fail`, or park, when there have been enough."""
         action = context.action
         now = timezone.now()
@@ -262,7 +262,7 @@ class Runner:
         tries = action.tries
         if retry.patience is not None:
             if (now - since).total_seconds() > retry.patience:
-                return self._park(context, Park(retry.code, retry.message, detail=retry.detail))
+                return self._give_up(context, Park(retry.code, retry.message, detail=retry.detail))
             pause = PATIENT_PAUSE
         elif (tries := tries + 1) >= MAX_TRIES:
             raise Fail(retry.code, retry.message, detail=f"after {tries} tries: {retry.detail}")
@@ -285,6 +285,12 @@ class Runner:
             counted = f", try {tries}" if retry.patience is None else ""
             changes["error_detail"] = f"{context.action.step}{counted}: {retry.detail}"
         write(context.claim, **changes)
+
+    def _give_up(self, context: Context, park: Park) -> Fail | _Released:
+        """Park it; but what nobody asked for fails instead, so that nobody waits for it."""
+        if self._is_quiet(context.action) and not context.action.undoing:
+            return Fail(park.code, park.message, detail=park.detail)
+        return self._park(context, park)
 
     def _park(self, context: Context, park: Park) -> _Released:
         """Stop where it stands and say why; staff (or the host's return) will go on."""

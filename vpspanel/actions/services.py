@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -37,10 +38,12 @@ def submit(
 ) -> Action:
     """Queue an action in the transaction in hand, and wake a worker when it commits.
 
-    Raises `Refused("locked")` while another
-    action of the resource is open: the database allows only one.
+    Raises `Refused("locked")` while another action of the resource is open: the
+    database allows only one. Housekeeping that has not begun gives way.
     """
     now = timezone.now()
+    if not registry.get(command).quiet:
+        _clear_the_way(resource)
     try:
         with transaction.atomic():
             action = Action.objects.create(
@@ -59,6 +62,41 @@ def submit(
         raise locked(open_action(*resource)) from None
     wake_on_commit()
     return action
+
+
+def gives_way(action: Action) -> bool:
+    """Whether it is housekeeping that has not begun: what people ask for comes first."""
+    return (
+        action.state == ActionState.QUEUED
+        and action.command in registry
+        and registry.get(action.command).quiet
+    )
+
+
+def _clear_the_way(resource: tuple[str, int]) -> None:
+    other = open_action(*resource)
+    if other is not None and gives_way(other):
+        with suppress(Refused):  # it has just begun
+            cancel(other, actor=SYSTEM)
+
+
+def record_done(
+    command: str, *, resource: tuple[str, int], actor: Actor, project_id: int | None = None
+) -> Action:
+    """An action that has succeeded already: a receipt for what needed no worker."""
+    now = timezone.now()
+    return Action.objects.create(
+        command=command,
+        resource_type=resource[0],
+        resource_id=resource[1],
+        project_id=project_id,
+        state=ActionState.SUCCESS,
+        progress=100,
+        run_after=now,
+        started=now,
+        finished=now,
+        actor=actor.user,
+    )
 
 
 def locked(other: Action | None) -> Refused:

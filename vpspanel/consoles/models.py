@@ -1,10 +1,11 @@
-"""Ticket: the right to open one console once, within a minute."""
+"""Ticket: the right to open one console once, within a minute. Recording: what a console showed."""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
 
+from vpspanel.accounts.models import Project
 from vpspanel.servers.models import Server
 
 
@@ -13,6 +14,7 @@ class Kind(models.TextChoices):
 
     SERIAL = "serial", "serial console"
     VNC = "vnc", "screen"
+    LOG = "log", "boot log"
 
 
 class Ticket(models.Model):
@@ -29,3 +31,26 @@ class Ticket(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} of {self.server_id} for {self.user_id}"
+
+
+class Recording(models.Model):
+    """What a serial console showed for a while, as a compressed asciicast (v2).
+
+    In the database, so that any process can show it and it goes with its project.
+    """
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
+    server = models.ForeignKey(Server, models.CASCADE, related_name="recordings")
+    started_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+"
+    )
+    started_by_name = models.CharField(max_length=254)
+    by_staff = models.BooleanField(default=False, help_text="It ran because staff were watching")
+    started = models.DateTimeField()
+    seconds = models.FloatField()
+    size = models.PositiveIntegerField(help_text="Bytes before compression")
+    ended = models.CharField(max_length=200, help_text="Why, in a sentence")
+    data = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"{self.server_id} at {self.started}"

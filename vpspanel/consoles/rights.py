@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vpspanel.accounts.models import Member, Role
-from vpspanel.events.guard import Pair
+from vpspanel.events.guard import Checks, Loss, Pair
 from vpspanel.servers.access import includes
 from vpspanel.servers.models import Lifecycle
 from vpspanel.servers.states import RULES, Verb
@@ -27,6 +27,22 @@ def may_watch(pairs: set[Pair]) -> dict[Pair, bool]:
         for pair, types, lifecycle, suspended in _members(pairs)
         if lifecycle in lifecycles and not suspended
     }
+
+
+def why_not(pairs: set[Pair]) -> dict[Pair, Loss]:
+    """Why members may not; strangers learn nothing about the server."""
+    found = {}
+    for pair, _, lifecycle, suspended in _members(pairs):
+        if lifecycle in (Lifecycle.DELETING, Lifecycle.DELETED):
+            found[pair] = DELETED
+        elif suspended:
+            found[pair] = SUSPENDED
+    return found
+
+
+DELETED = Loss(4404, "The server was deleted.")
+SUSPENDED = Loss(4403, "The server is suspended. Please contact support.")
+MEMBERS = Checks(may_watch, why_not)
 
 
 def _members(pairs: set[Pair]) -> list[tuple[Pair, bool, Lifecycle, bool]]:

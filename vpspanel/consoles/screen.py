@@ -15,9 +15,10 @@ from typing import Any, cast
 
 from hosts.virt.errors import VirtError
 from hosts.virt.registry import driver_for
-from vpspanel.consoles.console import Console, State, state_for
+from vpspanel.consoles.console import Console
+from vpspanel.consoles.reopening import Reopening, State, state_for
 from vpspanel.consoles.rfb import ClientFilter, NotRfb
-from vpspanel.consoles.services import Place
+from vpspanel.consoles.services import How, Place
 from vpspanel.consoles.viewer import Ended, Viewer
 
 HELD_LIMIT = 64 * 1024  # bytes that wait for the browser before QEMU is held back
@@ -88,7 +89,7 @@ class Line(asyncio.Protocol):
             self._transport.abort()
 
 
-class ScreenConsole(Console[Line]):
+class ScreenConsole(Reopening[Line], Console):
     """See `Console`."""
 
     def __init__(
@@ -96,11 +97,14 @@ class ScreenConsole(Console[Line]):
         viewer: Viewer,
         *,
         place: Callable[[], Awaitable[Place | None]],
-        connected: Callable[[bool], None],
+        connected: Callable[[How], None],
         name: str,
         types: bool,
     ):
-        super().__init__(viewer, place=place, connected=connected, name=name, types=types)
+        Console.__init__(self, viewer, connected=connected, name=name, types=types)
+        Reopening.__init__(self)
+        self._place = place
+        self._state: State | None = None
         self._line: Line | None = None
         self._number = 0
         self._filter: ClientFilter | None = None  # once the page has begun on this line
@@ -115,6 +119,16 @@ class ScreenConsole(Console[Line]):
         if self._others != list(names):
             self._others = list(names)
             self._news.set()
+
+    async def _serve(self) -> None:
+        await self.keep_open()
+
+    async def _tell(self, state: State) -> None:
+        self._state = state
+        await self._say()
+
+    def _shown(self) -> State | None:
+        return self._state
 
     async def _hear(self, message: bytes | dict[str, Any]) -> None:
         if isinstance(message, bytes):
@@ -150,7 +164,7 @@ class ScreenConsole(Console[Line]):
             raise
         self._line, self._filter = line, None
         self._number += 1
-        self._connected(False)
+        self._connected(How.OPENED)
         return line, State.CONNECTED
 
     async def _pump(self, line: Line) -> None:

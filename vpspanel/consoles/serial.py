@@ -5,19 +5,24 @@ shared thread for every message, which multiplies the time from key to echo
 and lets one slow request hold up every console. It needs the origin check,
 sessions and users around it.
 
-The first message is `{"type": "hello", "ticket": "…", "acks": true}`; the
-ticket is never in the address, which ends up in logs. After that binary frames
-are bytes. Text frames are JSON: to the page `state` (`state`, `message`,
-`types`) and `notice` (`message`); from the page `ack` (`bytes`) and `take`.
-Close codes: 4400 nonsense, 4403 the right was lost, 4408 no ticket or no
-reading in time, 4410 the ticket does not open this, 4429 too many consoles,
-1009 too big.
+The first message is `{"type": "hello", "ticket": "…", "acks": true}`, with
+`"again": true` if the page has shown this console before; the ticket is never
+in the address, which ends up in logs. After that binary frames are bytes. Text
+frames are JSON: to the page `state` (`state`, `message`, `types`: whether the
+viewer may type, `others`: who else is here), `notice` (`message`) and `past`
+(`bytes`: so many of the next were written before); from the page `ack`
+(`bytes`), `take` (the keyboard), `watch`, `record` (`on`), and `size`
+(`columns`, `rows`) of the window.
+Close codes: 4400 nonsense, 4401 signed out, 4403 the right was lost, 4404 the
+server was deleted, 4408 no ticket or no reading in time, 4410 the ticket does
+not open this, 4411 idle for too long, 4429 too many consoles, 1009 too big.
 """
 
 from __future__ import annotations
 
 from vpspanel.consoles.models import Kind
 from vpspanel.consoles.serial_console import SerialConsole
+from vpspanel.consoles.viewer import Hello
 from vpspanel.consoles.visit import Visit, serve
 from vpspanel.events.origin import Receive, Scope, Send
 
@@ -27,15 +32,13 @@ async def serial_console(scope: Scope, receive: Receive, send: Send) -> None:
     await serve(scope, receive, send, Kind.SERIAL, _make)
 
 
-def _make(visit: Visit, types: bool) -> SerialConsole:
-    console = SerialConsole(
+def _make(visit: Visit, types: bool, hello: Hello) -> SerialConsole:
+    return SerialConsole(
         visit.viewer,
-        place=visit.place,
-        rivals=lambda: visit.room.rivals(visit.key, console),
+        line=visit.room.line(visit.server_id),
         connected=visit.note_connected,
-        name=visit.name,
+        actor=visit.actor,
+        owner=visit.owner,
         types=types,
+        again=hello.again,
     )
-    if types and visit.room.is_mine(visit.key, visit.owner):
-        console.take()  # from another tab of the same browser: no need to ask
-    return console

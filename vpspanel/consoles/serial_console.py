@@ -1,163 +1,128 @@
-"""A server's serial console: one holder at a time, who may be relieved by another."""
+"""One viewer of a server's serial console: at the keyboard, or watching."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeGuard
 
-import structlog
-
-from hosts.virt.driver import SerialStream
-from hosts.virt.errors import VirtError
-from hosts.virt.registry import driver_for
-from vpspanel.consoles.console import Console, State, state_for
-from vpspanel.consoles.services import Place
+from vpspanel.consoles.console import Console
+from vpspanel.consoles.feed import Past
+from vpspanel.consoles.reopening import State
+from vpspanel.consoles.serial_line import Seat, SerialLine
+from vpspanel.consoles.services import How
 from vpspanel.consoles.viewer import Viewer
+from vpspanel.events.actor import Actor
+from vpspanel.events.guard import Owner
 
-log = structlog.get_logger(__name__)
-
-CLOSE_WITHIN = 5.0
-TYPED_LIMIT = 256 * 1024  # bytes kept for a guest that does not read
+LARGEST = 1000  # columns or rows
 
 
-class SerialConsole(Console[SerialStream]):
-    """See `Console`."""
+def _is_size(number: object) -> TypeGuard[int]:
+    return isinstance(number, int) and 0 < number <= LARGEST
+
+
+class SerialConsole(Console):
+    """See `Console`. `again`: the page has shown it before and needs no repetition."""
 
     def __init__(
         self,
         viewer: Viewer,
         *,
-        place: Callable[[], Awaitable[Place | None]],
-        rivals: Callable[[], list[SerialConsole]],
-        connected: Callable[[bool], None],
-        name: str,
+        line: SerialLine,
+        connected: Callable[[How], None],
+        actor: Actor,
+        owner: Owner,
         types: bool,
+        again: bool,
     ):
-        super().__init__(viewer, place=place, connected=connected, name=name, types=types)
-        self._rivals = rivals
-        self._force = False
-        self._taken_by = ""
-        self._typed = bytearray()
-        self._has_typed = asyncio.Event()
+        super().__init__(viewer, connected=connected, name=actor.name, types=types)
+        self._line = line
+        self._seat = Seat(actor, owner, types, self._news.set, self.notice, seen=again)
         self._told_off = False
 
-    def take(self) -> None:
-        """Cut off whoever has the console, at the next try."""
-        self._force = True
-        self._taken_by = ""
-        self._wake.set()
+    def allow(self, types: bool) -> None:
+        if types != self._types:
+            self._types = types
+            self._line.allow(self._seat, types)
+
+    def nudge(self) -> None:
+        self._line.nudge()
+
+    async def _serve(self) -> None:
+        feed = self._line.join(self._seat)
+        try:
+            while True:
+                data = await feed.read()
+                if isinstance(data, Past):
+                    await self._viewer.tell("past", bytes=len(data))
+                await self._viewer.send_bytes(data)
+        finally:
+            await self._line.leave(self._seat)
+
+    # --- from the page -----------------------------------------------------------------
 
     async def _hear(self, message: bytes | dict[str, Any]) -> None:
         if isinstance(message, bytes):
             await self._type(message)
-        elif message.get("type") == "take" and self._types:
-            self.take()
+        elif message.get("type") == "take":
+            self._line.take(self._seat)
+        elif message.get("type") == "watch":
+            self._line.watch(self._seat)
+        elif message.get("type") == "record":
+            self._line.record(self._seat, message.get("on") is True)
+        elif message.get("type") == "size":
+            columns, rows = message.get("columns"), message.get("rows")
+            if _is_size(columns) and _is_size(rows):
+                self._line.resize(self._seat, columns, rows)
 
     async def _type(self, data: bytes) -> None:
-        if self._state is not State.CONNECTED or not data:
+        if self._line.state is not State.CONNECTED or not data:
             return
-        if self._types and len(self._typed) + len(data) <= TYPED_LIMIT:
-            self._typed += data
-            self._has_typed.set()
+        if self._line.holder is self._seat and self._line.type(data):
             self._told_off = False
         elif not self._told_off:
             self._told_off = True
-            await self._viewer.tell(
-                "notice",
-                message="The server does not read what is typed; some of it was dropped."
-                if self._types
-                else "Your role in this project may watch, not type.",
-            )
+            await self._viewer.tell("notice", message=self._why_not())
 
-    async def _open(self) -> tuple[SerialStream | None, State]:
-        place = await self._place()
-        if place is None:
-            return None, State.WAITING
-        force, self._force = self._force, False
-        rivals = self._rivals() if force else []
-        for rival in rivals:  # before it happens, or they would ask for it again at once
-            rival._taken_by = self.name
-        try:
-            stream = await open_stream(place, force=force)
-        except VirtError as error:
-            for rival in rivals:
-                rival._taken_by = ""
-            return None, state_for(error)
-        self._connected(force)
-        return stream, State.CONNECTED
+    def _why_not(self) -> str:
+        if not self._types:
+            return "Your role in this project may watch, not type."
+        if self._line.holder is not self._seat:
+            return "You are watching. Take the console over to type."
+        return "The server does not read what is typed; some of it was dropped."
 
-    async def _pump(self, stream: SerialStream) -> None:
-        self._typed.clear()
-        tasks = {
-            asyncio.create_task(self._show(stream)),
-            asyncio.create_task(self._hand_over(stream)),
-        }
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        except VirtError:
-            log.info("console_stream_failed", exc_info=True)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await _close_stream(stream)
+    # --- to the page ---------------------------------------------------------------------
 
-    async def _show(self, stream: SerialStream) -> None:
-        while data := await stream.read():
-            await self._viewer.send_bytes(data)
-
-    async def _hand_over(self, stream: SerialStream) -> None:
-        while True:
-            await self._has_typed.wait()
-            self._has_typed.clear()
-            data = bytes(self._typed)
-            self._typed.clear()
-            await stream.write(data)
-
-    def _lost(self) -> State:
-        return State.TAKEN if self._taken_by else State.RECONNECTING
-
-    async def _may_retry(self, state: State) -> bool:
-        if state is not State.TAKEN:
-            return True
-        while not self._force:
-            self._wake.clear()
-            await self._wake.wait()
-        await self._tell(State.CONNECTING)
-        return False
+    def _shown(self) -> State | None:
+        line, seat = self._line, self._seat
+        if line.state is not State.CONNECTED:
+            return line.state
+        if line.holder in (None, seat):
+            return State.CONNECTED
+        if seat.taken_by:
+            return State.TAKEN
+        return State.WATCHING if seat.watches else State.BUSY
 
     def _facts(self) -> dict[str, object]:
-        if self._state is None:
+        state, holder = self._shown(), self._line.holder
+        if state is None:
             return {}
-        return {"message": self._state.sentence.format(by=self._taken_by)}
+        others = [
+            {"name": seat.name, "types": seat is holder}
+            for seat in self._line.seats
+            if seat is not self._seat and (seat.watches or seat is holder)
+        ]
+        by = self._seat.taken_by or (holder.name if holder is not None else "")
+        return {
+            "message": state.sentence.format(by=by),
+            "others": others,
+            "recording": self._line.taping.by,
+        }
 
-
-async def open_stream(place: Place, *, force: bool) -> SerialStream:
-    """The guest's serial port. Whoever stops waiting for it leaves no console open behind."""
-    opening = asyncio.ensure_future(driver_for(place.uri).open_serial(place.uuid, force=force))
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        opening.add_done_callback(_close_late)
-        raise
-
-
-_closing: set[asyncio.Task[None]] = set()  # the loop alone would not keep them alive
-
-
-def _close_late(opening: asyncio.Future[SerialStream]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        task = asyncio.ensure_future(_close_stream(opening.result()))
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
-
-
-async def _close_stream(stream: SerialStream) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_WITHIN):
-            await stream.close()
-    except (TimeoutError, VirtError):
-        log.warning("console_stream_not_closed", exc_info=True)
+    async def _say(self) -> None:
+        state, seat = self._shown(), self._seat
+        if state in (State.CONNECTED, State.WATCHING):
+            arrived = How.WATCHES if self._line.holder not in (None, seat) else How.OPENED
+            self._connected(How.TOOK_OVER if seat.took else arrived)
+            seat.took = False
+        await super()._say()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -22,6 +23,14 @@ from vpspanel.servers.states import RULES, Verb
 TICKET_LIFE = timedelta(seconds=60)
 TICKETS_IN_A_MINUTE = 30  # per user; a browser that reconnects needs one each time
 KEPT = timedelta(hours=1)
+
+
+class How(enum.StrEnum):
+    """In what way somebody came to a console, in the words of the timeline."""
+
+    OPENED = "opened"
+    TOOK_OVER = "took over"
+    WATCHES = "watches"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +107,26 @@ def find_place(server_id: int) -> Place | None:
     return None if row is None else Place(*row)
 
 
-def record_opened(actor: Actor, server_id: int, *, kind: Kind, took_over: bool) -> None:
+def record_opened(actor: Actor, server_id: int, *, kind: Kind, how: How) -> None:
     """The console was connected."""
-    words = "took over" if took_over else "opened"
     record_event(
         "console.opened",
-        f"{actor.name} {words} the {kind.label}",
+        f"{actor.name} {how} the {kind.label}",
         resource=("server", server_id),
         actor=actor,
-        project_id=_project_of(server_id),
-        took_over=took_over,
+        project_id=project_of(server_id),
+        took_over=how is How.TOOK_OVER,
+    )
+
+
+def record_read(actor: Actor, server_id: int, *, kind: Kind) -> None:
+    """What the server wrote was read."""
+    record_event(
+        "console.read",
+        f"{actor.name} read the {kind.label}",
+        resource=("server", server_id),
+        actor=actor,
+        project_id=project_of(server_id),
     )
 
 
@@ -118,13 +137,14 @@ def record_closed(actor: Actor, server_id: int, *, kind: Kind, seconds: int, rea
         f"{actor.name} left the {kind.label}",
         resource=("server", server_id),
         actor=actor,
-        project_id=_project_of(server_id),
+        project_id=project_of(server_id),
         seconds=seconds,
         reason=reason,
     )
 
 
-def _project_of(server_id: int) -> int:
+def project_of(server_id: int) -> int:
+    """Whose it is."""
     return Server.objects.values_list("project_id", flat=True).get(pk=server_id)
 
 

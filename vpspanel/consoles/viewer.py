@@ -35,6 +35,7 @@ class Ended(Exception):
 
 
 LEFT = Ended(1000, "left")
+IDLE = Ended(4411, "Nothing was typed and nothing shown for a long time.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Hello:
 
     ticket: str
     acks: bool
+    again: bool  # the page has shown this console before
 
 
 class Bucket:
@@ -72,6 +74,7 @@ class Viewer:
         self._acks = False
         self._behind = 0
         self._room = asyncio.Event()
+        self._used = time.monotonic()
 
     async def hello(self) -> Hello:
         """The first message, which must come soon and be `{"type": "hello", "ticket": …}`."""
@@ -83,7 +86,7 @@ class Viewer:
         if not isinstance(message, dict) or not isinstance(message.get("ticket"), str):
             raise Ended(4400, "The first message must be a ticket.")
         self._acks = message.get("acks") is True
-        return Hello(message["ticket"], self._acks)
+        return Hello(message["ticket"], self._acks, message.get("again") is True)
 
     async def receive(self) -> bytes | dict[str, Any]:
         """The next thing that was typed, or the next JSON message that is not an ack."""
@@ -99,6 +102,7 @@ class Viewer:
             if wait:
                 await asyncio.sleep(wait)
             if data is not None:
+                self._used = time.monotonic()
                 return data
             control = _parse(text)
             if control.get("type") != "ack":
@@ -116,6 +120,15 @@ class Viewer:
         except TimeoutError:
             raise Ended(4408, "This page did not take the output for a minute.") from None
         self._behind += len(data)
+        self._used = time.monotonic()
+
+    async def until_idle(self, seconds: float) -> None:
+        """Wait until for so long nothing was typed and nothing shown, then raise `IDLE`."""
+        left = seconds
+        while left > 0:
+            await asyncio.sleep(left)
+            left = self._used + seconds - time.monotonic()
+        raise IDLE
 
     async def tell(self, kind: str, **fields: object) -> None:
         """A JSON message beside the bytes."""

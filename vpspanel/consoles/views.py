@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import get_script_prefix
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from vpspanel.accounts.models import User
 from vpspanel.actions.services import open_action
+from vpspanel.consoles.door import TICKET_COOKIE
 from vpspanel.consoles.models import Kind
 from vpspanel.consoles.rights import TYPE_ROLE
 from vpspanel.consoles.services import TICKET_LIFE, issue_ticket
@@ -30,14 +36,14 @@ def page(request: HttpRequest, server_id: int) -> HttpResponse:
     """The terminal. 404 for strangers."""
     actor = actor_of(request)
     server = _server(actor, server_id)
-    role = role_of(actor, server.project_id)
     return render(
         request,
         "console/page.html",
         {
             "server": server,
             "status": _status(server),
-            "types": role is not None and includes(role, TYPE_ROLE),
+            "types": _types(actor, server),
+            "sockets": settings.CONSOLE_URL or f"{get_script_prefix()}ws/console/",
             "simulated": server.host is not None and server.host.uri.startswith("fake:"),
         },
     )
@@ -61,7 +67,33 @@ def ticket(request: HttpRequest, server_id: int) -> JsonResponse:
         secret = issue_ticket(actor_of(request), server_id, Kind(wanted), key)
     except Refused as refusal:
         return refused(refusal)
-    return JsonResponse({"ticket": secret, "expires_in": int(TICKET_LIFE.total_seconds())})
+    answer = {"ticket": secret, "expires_in": int(TICKET_LIFE.total_seconds())}
+    if wanted == Kind.VNC and settings.CONSOLE_PROXY_URL:
+        return _proxied(request, server_id, answer)
+    return JsonResponse(answer)
+
+
+def _proxied(request: HttpRequest, server_id: int, answer: dict[str, Any]) -> JsonResponse:
+    """The same, where screens come through `consoleproxy`.
+
+    `proxy` is its address for this screen, where the browser shows the ticket
+    as a cookie. Such a socket carries nothing but the screen, so `types` says
+    here whether the user may type.
+    """
+    address = f"{settings.CONSOLE_PROXY_URL}{server_id}/"
+    actor = actor_of(request)
+    types = _types(actor, get_server(actor, server_id))
+    response = JsonResponse({**answer, "proxy": address, "types": types})
+    response.set_cookie(
+        TICKET_COOKIE,
+        answer["ticket"],
+        max_age=TICKET_LIFE,
+        path=urlsplit(address).path,
+        secure=settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite="Strict",
+    )
+    return response
 
 
 @login_required
@@ -84,6 +116,11 @@ def _server(actor: Actor, server_id: int) -> Server:
         return get_server(actor, server_id, Verb.CONSOLE)
     except NotFound as missing:
         raise Http404(missing.message) from missing
+
+
+def _types(actor: Actor, server: Server) -> bool:
+    role = role_of(actor, server.project_id)
+    return role is not None and includes(role, TYPE_ROLE)
 
 
 def _status(server: Server) -> Status:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from django.db import DatabaseError
@@ -13,16 +12,17 @@ from django.db.models import ObjectDoesNotExist
 
 from vpspanel.consoles.console import Console
 from vpspanel.consoles.models import Kind
-from vpspanel.consoles.rights import may_watch
+from vpspanel.consoles.rights import MEMBERS
 from vpspanel.consoles.room import room
 from vpspanel.consoles.services import (
+    How,
     Place,
-    find_place,
     record_closed,
     record_opened,
+    record_read,
     redeem_ticket,
 )
-from vpspanel.consoles.viewer import Ended, Viewer
+from vpspanel.consoles.viewer import Ended, Hello, Viewer
 from vpspanel.events.actor import Actor
 from vpspanel.events.guard import Guarded, Owner, guard_for, owner_of
 from vpspanel.events.live import Happened, tail
@@ -32,7 +32,18 @@ log = structlog.get_logger(__name__)
 
 
 async def serve(scope: Scope, receive: Receive, send: Send, kind: Kind, make: Maker) -> None:
-    """One websocket, from its handshake to its end; `make` gives the console once it may be."""
+    """One console, from its handshake to its end; `make` gives it once it may be."""
+    await enter(scope, receive, send, kind, lambda visit: visit.run(make))
+
+
+async def enter(
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    kind: Kind,
+    stay: Callable[[Visit], Awaitable[None]],
+) -> None:
+    """One websocket, from its handshake to its end; `stay` is what happens between."""
     owner = owner_of(scope)
     if owner is None:
         await refuse(scope, receive, send)
@@ -41,12 +52,12 @@ async def serve(scope: Scope, receive: Receive, send: Send, kind: Kind, make: Ma
     await send({"type": "websocket.accept"})
     viewer = Viewer(receive, send)
     try:
-        await Visit(scope, owner, viewer, kind).run(make)
+        await stay(Visit(scope, owner, viewer, kind))
     except Ended as end:
         await viewer.close(end)
 
 
-Maker = Callable[["Visit", bool], Console[Any]]
+Maker = Callable[["Visit", bool, Hello], Console]
 
 
 class Visit:
@@ -54,8 +65,8 @@ class Visit:
 
     def __init__(self, scope: Scope, owner: Owner, viewer: Viewer, kind: Kind):
         client = scope.get("client")
-        self._actor = Actor(scope["user"], "page", client[0] if client else None)
-        self._server_id: int = scope["url_route"]["kwargs"]["server_id"]
+        self.actor = Actor(scope["user"], "page", client[0] if client else None)
+        self.server_id: int = scope["url_route"]["kwargs"]["server_id"]
         self._kind = kind
         self.owner = owner
         self.viewer = viewer
@@ -66,18 +77,18 @@ class Visit:
     @property
     def name(self) -> str:
         """Of the person who looks."""
-        return self._actor.name
+        return self.actor.name
 
     @property
     def key(self) -> tuple[int, Kind]:
         """Which console it is."""
-        return self._server_id, self._kind
+        return self.server_id, self._kind
 
     async def run(self, make: Maker) -> None:
         """Serve it until it is closed. Raises `Ended` if it never began."""
         with self.room.seat(self.owner.user_id, self.key):
-            types = await self._redeem((await self.viewer.hello()).ticket)
-            console = make(self, types)
+            hello = await self.viewer.hello()
+            console = make(self, await self._redeem(hello.ticket), hello)
             end = Ended(1011, "Something went wrong here.")
             try:
                 end = await self._watched(console)
@@ -85,18 +96,25 @@ class Visit:
             finally:
                 await self._note_closed(end.reason)
 
-    async def _watched(self, console: Console[Any]) -> Ended:
+    async def once(self, answer: Callable[[Visit], Awaitable[Ended]]) -> None:
+        """Answer it and close it. Raises `Ended` if it may not be."""
+        with self.room.seat(self.owner.user_id, self.key):
+            await self._redeem((await self.viewer.hello()).ticket)
+            await self.viewer.close(await answer(self))
+            await asyncio.gather(*self._writing)
+
+    async def _watched(self, console: Console) -> Ended:
         socket = Guarded(
             self.owner,
-            lost=lambda reason: console.end(4403, reason),
-            server_id=self._server_id,
+            lost=lambda loss: console.end(loss.code, loss.reason),
+            server_id=self.server_id,
             control=console.allow,
         )
-        stop = tail().listen(_nudge_on(self._server_id, console))
+        stop = tail().listen(_nudge_on(self.server_id, console))
         try:
             with (
-                guard_for(may_watch).watching(socket),
-                self.room.present(self.key, console, self.owner),
+                guard_for(MEMBERS).watching(socket),
+                self.room.present(self.key, console),
             ):
                 return await console.run()
         finally:
@@ -107,7 +125,7 @@ class Visit:
             redeem_ticket,
             ticket,
             user_id=self.owner.user_id,
-            server_id=self._server_id,
+            server_id=self.server_id,
             kind=self._kind,
             session_key=self.owner.session_key,
         )
@@ -117,15 +135,19 @@ class Visit:
 
     async def place(self) -> Place | None:
         """Where the server is now."""
-        return await self.room.threads.run(find_place, self._server_id)
+        return await self.room.place(self.server_id)
 
     # --- the timeline: written beside the bytes, never in their way -----------------
 
-    def note_connected(self, took_over: bool) -> None:
+    def note_connected(self, how: How) -> None:
         """The guest's end is open."""
-        if not self._connected_at or took_over:
-            self._write(record_opened, took_over=took_over)
+        if not self._connected_at or how is How.TOOK_OVER:
+            self._write(record_opened, how=how)
         self._connected_at = self._connected_at or time.monotonic()
+
+    def note_read(self) -> None:
+        """The boot log was read."""
+        self._write(record_read)
 
     async def _note_closed(self, reason: str) -> None:
         if self._connected_at:
@@ -146,14 +168,12 @@ class Visit:
         if before is not None:
             await before
         try:
-            await self.room.writer.run(
-                record, self._actor, self._server_id, kind=self._kind, **facts
-            )
+            await self.room.writer.run(record, self.actor, self.server_id, kind=self._kind, **facts)
         except (DatabaseError, ObjectDoesNotExist):
-            log.exception("console_not_recorded", server=self._server_id, record=record.__name__)
+            log.exception("console_not_recorded", server=self.server_id, record=record.__name__)
 
 
-def _nudge_on(server_id: int, console: Console[Any]) -> Callable[[Sequence[Happened]], None]:
+def _nudge_on(server_id: int, console: Console) -> Callable[[Sequence[Happened]], None]:
     def listener(events: Sequence[Happened]) -> None:
         for event in events:
             if (
@@ -162,5 +182,7 @@ def _nudge_on(server_id: int, console: Console[Any]) -> Callable[[Sequence[Happe
                 and not event.kind.startswith("console.")
             ):
                 console.nudge()
+                if event.kind == "server.rebooted":
+                    console.notice("The server rebooted.")
 
     return listener

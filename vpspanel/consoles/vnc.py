@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from vpspanel.consoles.models import Kind
 from vpspanel.consoles.screen import ScreenConsole
+from vpspanel.consoles.viewer import Hello
 from vpspanel.consoles.visit import Visit, serve
 from vpspanel.events.origin import Receive, Scope, Send
 
@@ -21,7 +22,7 @@ async def vnc_console(scope: Scope, receive: Receive, send: Send) -> None:
     await serve(scope, receive, send, Kind.VNC, _make)
 
 
-def _make(visit: Visit, types: bool) -> ScreenConsole:
+def _make(visit: Visit, types: bool, hello: Hello) -> ScreenConsole:
     return ScreenConsole(
         visit.viewer,
         place=visit.place,

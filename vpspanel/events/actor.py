@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vpspanel.accounts.models import User
+    from vpspanel.accounts.models import ApiToken, User
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A person or the system itself, and the way they came."""
+    """A person, a program with a token, or the system itself, and the way they came."""
 
     user: User | None
     via: str  # page, api, admin, command, system
     ip: str | None = None
+    token: ApiToken | None = None  # then there is no user: it acts for its project
 
     @property
     def name(self) -> str:
         """What the timeline shows."""
+        if self.token is not None:
+            return f"{self.token.name} (API token)"
         return self.user.email if self.user is not None else self.via
 
 

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import structlog
 from django.db import DatabaseError
 
-from vpspanel.events.guard import Guarded, Owner, Pair, Rights, guard_for, owner_of
+from vpspanel.events.guard import Checks, Guarded, Loss, Owner, Pair, Rights, guard_for, owner_of
 from vpspanel.events.live import Happened, tail
 from vpspanel.events.origin import Message, Receive, Scope, Send, refuse
 from vpspanel.events.threads import DatabaseThreads
@@ -171,12 +171,12 @@ class LiveEvents:
 async def _serve(page: Page, pokes: Pokes, receive: Receive, send: Send) -> None:
     end: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
 
-    def lost(reason: str) -> None:
+    def lost(loss: Loss) -> None:
         if not end.done():
-            end.set_result({"type": "websocket.close", "code": SIGNED_OUT, "reason": reason})
+            end.set_result({"type": "websocket.close", "code": SIGNED_OUT, "reason": loss.reason})
 
     tasks: list[asyncio.Future[Any]] = [end]
-    with guard_for(pokes.rights).watching(Guarded(page.owner, lost)):
+    with guard_for(Checks(pokes.rights)).watching(Guarded(page.owner, lost)):
         try:
             await pokes.add(page)
             tasks.append(asyncio.create_task(_listen(page, receive)))

@@ -49,12 +49,25 @@ class Owner:
     auth_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why a socket ends: the close code, and a sentence for whoever had it."""
+
+    code: int
+    reason: str
+
+
+SIGNED_OUT = Loss(4401, "You were signed out.")
+NO_ACCESS = Loss(4403, "You no longer have access to this server.")
+NOT_KNOWN = Loss(4403, "Your right to this could not be checked.")
+
+
 @dataclass(eq=False, slots=True)
 class Guarded:
     """One open socket. `lost` is called once, with the reason; `control` at each look."""
 
     owner: Owner
-    lost: Callable[[str], None]
+    lost: Callable[[Loss], None]
     server_id: int | None = None
     control: Callable[[bool], None] | None = None
 
@@ -70,13 +83,27 @@ class Findings:
 
     owners: set[Owner]
     rights: dict[Pair, bool]
+    losses: dict[Pair, Loss]
+
+
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """What those who know servers look up for the guard.
+
+    `why`: the reasons of those without a right, where it is not simply that.
+    `signed_in`: those whose sign-in still counts; by default, see `signed_in`.
+    """
+
+    rights: Rights
+    why: Callable[[set[Pair]], dict[Pair, Loss]] | None = None
+    signed_in: Callable[[set[Owner]], set[Owner]] | None = None
 
 
 class Guard:
-    """All open sockets of this process. `rights` comes from whoever knows servers."""
+    """All open sockets of this process that are checked alike."""
 
-    def __init__(self, rights: Rights):
-        self._rights = rights
+    def __init__(self, checks: Checks):
+        self._checks = checks
         self._sockets: set[Guarded] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -133,11 +160,15 @@ class Guard:
                 _judge(socket, found)
 
     def _find(self, owners: set[Owner], pairs: set[Pair]) -> Findings:
-        return Findings(signed_in(owners), self._rights(pairs) if pairs else {})
+        checks = self._checks
+        rights = checks.rights(pairs) if pairs else {}
+        missing = pairs - rights.keys()
+        losses = checks.why(missing) if missing and checks.why is not None else {}
+        return Findings((checks.signed_in or signed_in)(owners), rights, losses)
 
     def _close_all(self, sockets: Iterable[Guarded]) -> None:
         for socket in sockets:
-            socket.lost("Your right to this could not be checked.")
+            socket.lost(NOT_KNOWN)
 
     def _on_events(self, events: Sequence[Happened]) -> None:
         watched = {socket.server_id for socket in self._sockets}
@@ -149,9 +180,9 @@ class Guard:
 
 def _judge(socket: Guarded, found: Findings) -> None:
     if socket.owner not in found.owners:
-        socket.lost("You were signed out.")
+        socket.lost(SIGNED_OUT)
     elif socket.pair is not None and socket.pair not in found.rights:
-        socket.lost("You no longer have access to this server.")
+        socket.lost(found.losses.get(socket.pair, NO_ACCESS))
     elif socket.pair is not None and socket.control is not None:
         socket.control(found.rights[socket.pair])
 
@@ -190,12 +221,12 @@ def owner_of(scope: dict[str, Any]) -> Owner | None:
     return Owner(user.pk, session.session_key, user.get_session_auth_hash())
 
 
-_guards: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Rights, Guard]] = WeakKeyDictionary()
+_guards: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Checks, Guard]] = WeakKeyDictionary()
 
 
-def guard_for(rights: Rights) -> Guard:
-    """The guard of this process that knows rights by `rights`."""
+def guard_for(checks: Checks) -> Guard:
+    """The guard of this process that checks so."""
     guards = _guards.setdefault(asyncio.get_running_loop(), {})
-    if rights not in guards:
-        guards[rights] = Guard(rights)
-    return guards[rights]
+    if checks not in guards:
+        guards[checks] = Guard(checks)
+    return guards[checks]

@@ -26,6 +26,8 @@ def record_event(
 
     `data` must be JSON and must not hold secrets.
     """
+    if actor.token is not None:
+        data["token"] = actor.token.pk
     event = Event.objects.create(
         kind=kind,
         message=message[:500],

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from django.db.models import QuerySet
-
 from hosts.models import Image, ImageStatus, ImageType, Location
+from vpspanel.servers.images import usable_images
 from vpspanel.servers.models import ServerType
 from vpspanel.servers.ordering import Offer
 
@@ -44,28 +43,23 @@ class Place:
         return all(offer.sold_out for offer in self.offers)
 
 
-def available_images() -> QuerySet[Image]:
-    """The system images that can be ordered."""
-    return Image.objects.filter(
-        type=ImageType.SYSTEM,
-        status=ImageStatus.AVAILABLE,
-        owner__isnull=True,
-        deprecated__isnull=True,
-    )
+def systems(project_id: int) -> list[System]:
+    """The images to choose from, those that are still being prepared included; own ones last.
 
-
-def systems() -> list[System]:
-    """The images to choose from, those that are still being prepared included. One query."""
+    Two queries.
+    """
     images = Image.objects.filter(
         type=ImageType.SYSTEM,
         status__in=(ImageStatus.AVAILABLE, ImageStatus.CREATING),
         owner__isnull=True,
         deprecated__isnull=True,
     ).order_by("os_flavor", "-os_version", "description")
-    return [
+    catalogue = [
         System(flavor, _SYSTEMS.get(flavor, flavor.capitalize()), list(group))
         for flavor, group in groupby(images, key=lambda image: image.os_flavor)
     ]
+    own = list(usable_images(project_id).filter(owner__isnull=False).order_by("-created"))
+    return [*catalogue, System("snapshot", "Your snapshots", own)] if own else catalogue
 
 
 def default_image(offered: list[System]) -> Image | None:

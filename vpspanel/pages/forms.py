@@ -11,7 +11,8 @@ from hosts.models import Image
 from vpspanel.accounts.keys import is_private_key
 from vpspanel.accounts.models import Project, SSHKey
 from vpspanel.errors import Refused
-from vpspanel.pages.catalogue import available_images
+from vpspanel.servers.images import usable_images
+from vpspanel.servers.models import ServerType
 
 
 class RefusableForm(forms.Form):
@@ -79,8 +80,8 @@ class ImageChoice(forms.ModelChoiceField):  # type: ignore[type-arg]
     """Images by what they are called in the shop."""
 
     def label_from_instance(self, image: Image) -> str:
-        """The description."""
-        return image.description
+        """The description; a snapshot is said to be one."""
+        return f"Snapshot: {image.description}" if image.owner else image.description
 
 
 class KeyChoices(forms.ModelMultipleChoiceField):  # type: ignore[type-arg]
@@ -113,9 +114,51 @@ class RebuildForm(RefusableForm):
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         image = cast(ImageChoice, self.fields["image"])
-        image.queryset = available_images()
+        image.queryset = usable_images(project.pk)
         keys = cast(KeyChoices, self.fields["ssh_keys"])
         keys.queryset = project.ssh_keys.all()
+
+
+class SnapshotForm(RefusableForm):
+    """What a snapshot is called."""
+
+    description = forms.CharField(
+        label="Description",
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+
+class RescueForm(RefusableForm):
+    """Who may log in to the rescue system."""
+
+    ssh_keys = KeyChoices(
+        SSHKey.objects.none(),
+        label="SSH keys",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+
+    def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        keys = cast(KeyChoices, self.fields["ssh_keys"])
+        keys.queryset = project.ssh_keys.all()
+
+
+class ChangeTypeForm(RefusableForm):
+    """Another plan, and whether the disk may grow with it."""
+
+    server_type = forms.ModelChoiceField(
+        ServerType.objects.all(),
+        error_messages={"required": "Choose a plan.", "invalid_choice": "Choose a plan."},
+    )
+    keep_disk = forms.BooleanField(
+        required=False,
+        label="Keep the disk as it is",
+        help_text="Then you can change back to a smaller plan later. "
+        "A disk that has grown cannot shrink again.",
+    )
 
 
 class DeleteForm(RefusableForm):

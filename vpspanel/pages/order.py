@@ -18,6 +18,7 @@ from vpspanel.pages.catalogue import Place, System, default_image, fits, places,
 from vpspanel.pages.customer import customer_page
 from vpspanel.pages.order_form import OrderForm, suggested_name
 from vpspanel.pages.shell import working_project
+from vpspanel.servers.groups import named_group
 from vpspanel.servers.models import Server
 from vpspanel.servers.ordering import offers, order_server
 
@@ -27,7 +28,7 @@ from vpspanel.servers.ordering import offers, order_server
 def order(request: SignedInRequest) -> HttpResponse:
     """Choose and order a server; the same form sent twice orders one."""
     project = working_project(request, Role.ADMIN)
-    on_sale, offered = places(offers()), systems()
+    on_sale, offered = places(offers()), systems(project.pk)
     if request.method == "POST":
         form = OrderForm(request.POST, project=project)
         server = _order(request, project, form) if form.is_valid() else None
@@ -43,6 +44,7 @@ def order(request: SignedInRequest) -> HttpResponse:
         "places": on_sale,
         "systems": offered,
         "keys": list(project.ssh_keys.all()),
+        "groups": list(project.placement_groups.all()),
         "chosen": _chosen(form),
         "place": _place_of(form, on_sale),
     }
@@ -63,6 +65,11 @@ def _order(request: SignedInRequest, project: Project, form: OrderForm) -> Serve
                 image=values["image"],
                 ssh_keys=form.chosen_keys(request.actor),
                 user_data=values["user_data"],
+                placement_group=(
+                    named_group(request.actor, project, values["spread"])
+                    if values["spread"]
+                    else None
+                ),
                 protect=values["protect"],
                 idempotency_key=f"page-{values['token']}",
             )

@@ -12,14 +12,19 @@ from vpspanel.accounts.models import Project, SSHKey
 from vpspanel.accounts.services import add_ssh_key
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
-from vpspanel.pages.catalogue import available_images
 from vpspanel.pages.forms import KeyChoices, RefusableForm
+from vpspanel.servers.images import usable_images
 from vpspanel.servers.models import Server, ServerTypePrice
 from vpspanel.servers.ordering import check_name
 from vpspanel.servers.userdata import MAX_BYTES, validate_user_data
 
 # A service speaks of the plan and the location; the form asks for both in one choice.
-_FIELD = {"server_type": "plan", "location": "plan", "public_key": "new_key"}
+_FIELD = {
+    "server_type": "plan",
+    "location": "plan",
+    "public_key": "new_key",
+    "placement_group": "spread",
+}
 
 
 class OrderForm(RefusableForm):
@@ -75,6 +80,13 @@ class OrderForm(RefusableForm):
             }
         ),
     )
+    spread = forms.CharField(
+        required=False,
+        max_length=63,
+        label="Spread group",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "list": "spread-groups"}),
+        help_text="Servers with the same word here never share a host.",
+    )
     protect = forms.BooleanField(
         required=False, label="Protect it from being deleted or rebuilt by mistake"
     )
@@ -83,7 +95,7 @@ class OrderForm(RefusableForm):
         super().__init__(*args, **kwargs)
         self._project = project
         image = cast("forms.ModelChoiceField[Image]", self.fields["image"])
-        image.queryset = available_images()
+        image.queryset = usable_images(project.pk)
         keys = cast(KeyChoices, self.fields["ssh_keys"])
         keys.queryset = project.ssh_keys.all()
 
@@ -119,11 +131,20 @@ class OrderForm(RefusableForm):
         text = self.cleaned_data["new_key"]
         if not text:
             return keys
-        fingerprint = parse_public_key(text).fingerprint_md5
-        known = self._project.ssh_keys.filter(fingerprint=fingerprint).first()
-        name = self.cleaned_data["new_key_name"]
-        key = known or add_ssh_key(actor, project=self._project, name=name, public_key=text)
+        key = self._known_key(text)
+        if key is None:
+            name = self.cleaned_data["new_key_name"]
+            try:
+                key = add_ssh_key(actor, project=self._project, name=name, public_key=text)
+            except Refused:
+                key = self._known_key(text)  # the form was sent twice at once
+                if key is None:
+                    raise
         return keys if key in keys else [*keys, key]
+
+    def _known_key(self, text: str) -> SSHKey | None:
+        fingerprint = parse_public_key(text).fingerprint_md5
+        return self._project.ssh_keys.filter(fingerprint=fingerprint).first()
 
     def refuse(self, refusal: Refused) -> None:
         """Put the refusal beside the field of this form that it is about."""

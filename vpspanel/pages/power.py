@@ -30,7 +30,7 @@ def _do(request: SignedInRequest, server_id: int, service: Service, said: str) -
     return redirect("servers:show", server_id=server_id)
 
 
-def _ask(
+def ask(
     request: SignedInRequest, server_id: int, verb: Verb, service: Service, said: str
 ) -> HttpResponse:
     """The question on GET, the deed on POST."""
@@ -66,14 +66,14 @@ def reboot(request: SignedInRequest, server_id: int) -> HttpResponse:
 def power_off(request: SignedInRequest, server_id: int) -> HttpResponse:
     """Pull the plug."""
     said = "{name} is being powered off."
-    return _ask(request, server_id, Verb.POWER_OFF, services.power_off, said)
+    return ask(request, server_id, Verb.POWER_OFF, services.power_off, said)
 
 
 @customer_page
 @require_http_methods(["GET", "HEAD", "POST"])
 def reset(request: SignedInRequest, server_id: int) -> HttpResponse:
     """Press the reset button."""
-    return _ask(request, server_id, Verb.RESET, services.reset, "{name} is being reset.")
+    return ask(request, server_id, Verb.RESET, services.reset, "{name} is being reset.")
 
 
 @customer_page
@@ -81,4 +81,4 @@ def reset(request: SignedInRequest, server_id: int) -> HttpResponse:
 def reset_password(request: SignedInRequest, server_id: int) -> HttpResponse:
     """Give root a new password."""
     said = "{name} gets a new root password; it can be shown in a moment."
-    return _ask(request, server_id, Verb.RESET_PASSWORD, services.reset_password, said)
+    return ask(request, server_id, Verb.RESET_PASSWORD, services.reset_password, said)

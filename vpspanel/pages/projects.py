@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.views.decorators.http import require_POST
 
 from vpspanel.errors import NotFound
@@ -12,7 +13,7 @@ from vpspanel.pages.customer import customer_page
 from vpspanel.pages.shell import choose_project
 from vpspanel.servers.access import get_project
 
-_LISTS = ("/servers/", "/servers/order/", "/keys/")
+_LISTS = ("servers:list", "servers:order", "keys:list")
 
 
 @customer_page
@@ -24,4 +25,4 @@ def choose(request: SignedInRequest) -> HttpResponse:
         raise NotFound("project")
     choose_project(request, get_project(request.actor, int(wanted)) if wanted else None)
     back = request.POST.get("next", "")
-    return redirect(back if back in _LISTS else "servers:list")
+    return redirect(back if back in map(reverse, _LISTS) else "servers:list")

@@ -20,6 +20,7 @@ from vpspanel.pages.shell import chosen_project
 from vpspanel.pages.shown import Address, shown_addresses
 from vpspanel.servers.models import Lifecycle, ServerTypePrice
 from vpspanel.servers.reading import ServerDetail, find_servers, list_servers, server_detail
+from vpspanel.servers.rescue import expires_at
 from vpspanel.servers.services import reveal_root_password
 from vpspanel.servers.states import Verb
 
@@ -95,6 +96,7 @@ def _live(request: SignedInRequest, detail: ServerDetail) -> Fragment:
         "price": price,
         "can": {verb.value: not why for verb, why in detail.allowed.items()},
         "why": {verb.value: why for verb, why in detail.allowed.items()},
+        "rescue_until": expires_at(server),
         "usable": server.lifecycle == Lifecycle.ACTIVE and server.suspended_at is None,
     }
     return make_fragment(request, "servers/live.html", context)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from vpspanel.pages import changes, keys, order, power, projects, servers
+from vpspanel.pages import (
+    changes,
+    keys,
+    order,
+    power,
+    projects,
+    rescue,
+    servers,
+    snapshots,
+    tokens,
+)
 
 server_urls: list[URLPattern] = [
     path("", servers.list_page, name="list"),
@@ -22,6 +32,11 @@ server_urls: list[URLPattern] = [
     path("<int:server_id>/rename/", changes.rename, name="rename"),
     path("<int:server_id>/change_protection/", changes.change_protection, name="change_protection"),
     path("<int:server_id>/rebuild/", changes.rebuild, name="rebuild"),
+    path("<int:server_id>/create_image/", snapshots.create_image, name="create_image"),
+    path("<int:server_id>/enable_rescue/", rescue.enable, name="enable_rescue"),
+    path("<int:server_id>/disable_rescue/", rescue.disable, name="disable_rescue"),
+    path("<int:server_id>/rescue_password/", rescue.reveal_password, name="reveal_rescue_password"),
+    path("<int:server_id>/change_type/", changes.change_type, name="change_type"),
     path("<int:server_id>/delete/", changes.delete, name="delete"),
 ]
 key_urls: list[URLPattern] = [
@@ -29,11 +44,25 @@ key_urls: list[URLPattern] = [
     path("add/", keys.add_key, name="add"),
     path("<int:key_id>/delete/", keys.delete_key, name="delete"),
 ]
+token_urls: list[URLPattern] = [
+    path("", tokens.list_tokens, name="list"),
+    path("add/", tokens.add_token, name="add"),
+    path("<int:token_id>/revoke/", tokens.revoke, name="revoke"),
+]
+snapshot_urls: list[URLPattern] = [
+    path("", snapshots.list_images, name="list"),
+    path(
+        "<int:image_id>/change_protection/", snapshots.change_protection, name="change_protection"
+    ),
+    path("<int:image_id>/delete/", snapshots.delete, name="delete"),
+]
 project_urls: list[URLPattern] = [path("choose/", projects.choose, name="choose")]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", servers.home, name="home"),
     path("servers/", include((server_urls, "servers"))),
     path("keys/", include((key_urls, "keys"))),
+    path("tokens/", include((token_urls, "tokens"))),
+    path("snapshots/", include((snapshot_urls, "snapshots"))),
     path("projects/", include((project_urls, "projects"))),
 ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from django.db.models import QuerySet
 
-from vpspanel.accounts.models import Member, Project, Role
+from vpspanel.accounts.models import Project, Role
+from vpspanel.accounts.roles import acts_as_root, role_in
 from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
@@ -24,19 +25,27 @@ def includes(role: str, needed: Role) -> bool:
 
 
 def visible_projects(actor: Actor) -> QuerySet[Project]:
-    """The projects that the actor is a member of."""
+    """The projects that the actor is a member of, or the one that its token is for."""
+    projects = Project.objects.select_related("account")
+    if actor.token is not None:
+        return projects.filter(pk=actor.token.project_id)
     if actor.user is None or not actor.user.is_active:
-        return Project.objects.none()
-    return Project.objects.filter(members__user=actor.user).select_related("account")
+        return projects.none()
+    return projects.filter(members__user=actor.user)
 
 
 def visible_servers(actor: Actor) -> QuerySet[Server]:
     """The servers of those projects that are not deleted."""
+    return _servers_of(actor).exclude(lifecycle=Lifecycle.DELETED)
+
+
+def _servers_of(actor: Actor) -> QuerySet[Server]:
+    """Those that the actor may know of."""
+    if actor.token is not None:
+        return Server.objects.filter(project_id=actor.token.project_id)
     if actor.user is None or not actor.user.is_active:
         return Server.objects.none()
-    return Server.objects.filter(project__members__user=actor.user).exclude(
-        lifecycle=Lifecycle.DELETED
-    )
+    return Server.objects.filter(project__members__user=actor.user)
 
 
 def get_project(actor: Actor, project_id: int, role: Role = Role.READER) -> Project:
@@ -54,13 +63,8 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
     Raises `NotFound` to strangers, `Refused("forbidden")` to a smaller role.
     The staff's way in is the admin, where model permissions were checked.
     """
-    servers = Server.objects.select_related(
-        "project__account", "server_type", "image", "location", "host"
-    )
-    if not _is_staff_way(actor):
-        if actor.user is None or not actor.user.is_active:
-            raise NotFound("server")
-        servers = servers.filter(project__members__user=actor.user)
+    servers = Server.objects.all() if _is_staff_way(actor) else _servers_of(actor)
+    servers = servers.select_related("project__account", "server_type", "image", "location", "host")
     server = servers.filter(pk=server_id).first()
     if server is None:
         raise NotFound("server")
@@ -82,14 +86,7 @@ def get_action(actor: Actor, action_id: int) -> Action:
 
 def role_of(actor: Actor, project_id: int) -> Role | None:
     """The actor's role in a project."""
-    if actor.user is None:
-        return None
-    role = (
-        Member.objects.filter(project_id=project_id, user=actor.user)
-        .values_list("role", flat=True)
-        .first()
-    )
-    return Role(role) if role else None
+    return role_in(actor, project_id)
 
 
 def may(actor: Actor, server: Server, verb: Verb) -> bool:
@@ -104,7 +101,7 @@ def _is_staff_way(actor: Actor) -> bool:
     """The admin has checked model permissions; commands and the system itself act as root."""
     if actor.via == "admin":
         return actor.user is not None and actor.user.is_active and actor.user.is_staff
-    return actor.user is None and actor.via in ("command", "system")
+    return acts_as_root(actor)
 
 
 def _need_role(actor: Actor, project_id: int, needed: Role) -> None:

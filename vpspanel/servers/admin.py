@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
@@ -27,6 +27,7 @@ from vpspanel.events.staff import (
     word,
 )
 from vpspanel.servers.admin_hosts import record_changes
+from vpspanel.servers.admin_placement import placement_page
 from vpspanel.servers.admin_verbs import VerbActions
 from vpspanel.servers.models import (
     MICROS,
@@ -243,6 +244,10 @@ class ServerTypeAdmin(RecordedAdmin):
     list_filter = ("category", "architecture", ("deprecated", admin.EmptyFieldListFilter))
     search_fields = ("name", "description")
     inlines = (PriceInline,)
+
+    def get_urls(self) -> list[Any]:
+        page = self.admin_site.admin_view(placement_page)
+        return [path("placement/", page, name="servers_placement"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("prices__location")

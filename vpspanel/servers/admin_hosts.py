@@ -9,9 +9,10 @@ from django.contrib import admin
 
 import hosts.admin  # noqa: F401 registers the pages that are replaced here
 from hosts.models import Host, Image, IPPool, Location, StoragePool
+from hosts.models_fleet import Enrolment, KnownHostKey
 from vpspanel.events.staff import Recorded
 
-WRITTEN_BY_STAFF = (Host, Image, IPPool, Location, StoragePool)
+WRITTEN_BY_STAFF = (Enrolment, Host, Image, IPPool, KnownHostKey, Location, StoragePool)
 
 
 def record_changes() -> None:

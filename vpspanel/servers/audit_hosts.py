@@ -41,12 +41,14 @@ class Look:
     domains: Sequence[DomainSeen] = ()
     volumes: dict[str, list[str]] = field(default_factory=dict)
     filters: Sequence[str] = ()
+    serial_logs: Sequence[UUID] = ()
     unseen: dict[str, str] = field(default_factory=dict)
 
     def uuids(self) -> set[UUID]:
         """Every UUID that something on the host carries."""
         found = {domain.uuid for domain in self.domains}
         names = [*self.filters, *(name for names in self.volumes.values() for name in names)]
+        found |= set(self.serial_logs)
         return found | {uuid for name in names if (uuid := uuid_in(name)) is not None}
 
 
@@ -77,7 +79,7 @@ def look_at(host: Host, now: datetime) -> Look | Finding:
     """Ask the host for everything; the finding that it does not answer, if it does not."""
     try:
         driver = driver_for(host.uri)
-        domains, filters = driver.domains(), driver.filters()
+        domains, filters, logs = driver.domains(), driver.filters(), driver.serial_logs()
     except (VirtError, ValueError) as error:
         message = f"It did not answer: {error}"
         return Finding(Level.UNSEEN, "host_unseen", host_subject(host), message)
@@ -88,7 +90,7 @@ def look_at(host: Host, now: datetime) -> Look | Finding:
             volumes[pool.name] = [volume.name for volume in driver.volumes(pool.name)]
         except VirtError as error:
             unseen[pool.name] = str(error)
-    return Look(host, driver, now, domains, volumes, filters, unseen)
+    return Look(host, driver, now, domains, volumes, filters, logs, unseen)
 
 
 def host_subject(host: Host, pool: str = "") -> str:
@@ -122,6 +124,8 @@ def check_host(look: Look, records: Records) -> Iterator[Finding]:
         yield from check_domain(look, records, domain)
     for name in look.filters:
         yield from check_filter(look, records, name)
+    for uuid in look.serial_logs:
+        yield from check_serial_log(look, records, uuid)
     for pool, names in look.volumes.items():
         for name in names:
             yield from check_volume(look, records, pool, name)
@@ -173,7 +177,7 @@ def check_domain(look: Look, records: Records, domain: DomainSeen) -> Iterator[F
         )
     else:
         expected = {f"{server.pool}/{name}" for name in volumes_of(server)}
-        if set(domain.disks) != expected:
+        if set(domain.disks) != expected and set(domain.disks) != _rescue_disks_of(server):
             wrong = ", ".join(sorted(set(domain.disks) ^ expected))
             yield _error("domain_disks", subject, f"Its disks are not those recorded: {wrong}")
 
@@ -229,6 +233,19 @@ def volumes_of(server: Server) -> tuple[str, str]:
     return server.disk_volume(), server.seed_volume
 
 
+def _rescue_volumes_of(server: Server) -> tuple[str, ...]:
+    """What it has besides, from enabling a rescue until its own system runs again."""
+    return server.rescue_volumes if server.rescue_enabled or server.in_rescue else ()
+
+
+def _rescue_disks_of(server: Server) -> set[str]:
+    """With what it is defined when it is started with its rescue system."""
+    rescue = _rescue_volumes_of(server)
+    return (
+        {f"{server.pool}/{name}" for name in (server.disk_volume(), *rescue)} if rescue else set()
+    )
+
+
 # --- filters and volumes -----------------------------------------------------------
 
 
@@ -242,6 +259,15 @@ def check_filter(look: Look, records: Records, name: str) -> Iterator[Finding]:
     yield from _owned(
         look, records, uuid, "filter", subject, partial(look.driver.delete_filter, name)
     )
+
+
+def check_serial_log(look: Look, records: Records, uuid: UUID) -> Iterator[Finding]:
+    """What a serial port wrote belongs to a live server of this host, or goes with its guest."""
+    if any(domain.uuid == uuid for domain in look.domains):
+        return
+    subject = f"serial log {look.host.name}/{uuid}"
+    remove = partial(look.driver.delete_serial_log, uuid)
+    yield from _owned(look, records, uuid, "serial_log", subject, remove)
 
 
 def check_volume(look: Look, records: Records, pool: str, name: str) -> Iterator[Finding]:
@@ -259,7 +285,8 @@ def check_volume(look: Look, records: Records, pool: str, name: str) -> Iterator
         return
     server = records.settled(uuid)
     if server is not None and _is_here(look, server):
-        if pool != server.pool or name not in volumes_of(server):
+        known = (*volumes_of(server), *_rescue_volumes_of(server))
+        if pool != server.pool or name not in known:
             yield _error(
                 "disk_extra",
                 subject,

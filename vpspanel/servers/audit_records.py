@@ -19,8 +19,8 @@ from hosts.services import free_addresses, release_capacity
 from vpspanel.accounts.models import Account
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState, StepRecord
 from vpspanel.servers.audit_findings import Finding, Level
-from vpspanel.servers.models import Lifecycle, PrimaryIP, Server
-from vpspanel.servers.seeds import with_served_secrets
+from vpspanel.servers.models import NO_SECRETS, Lifecycle, PrimaryIP, Server
+from vpspanel.servers.seeds import with_served_rescue_secrets, with_served_secrets
 
 OVERDUE = timedelta(seconds=60)  # due for so long, and nobody works on it
 LATE = timedelta(seconds=120)  # past its deadline for so long, and it has not ended
@@ -221,7 +221,14 @@ def check_claims() -> Iterator[Finding]:
         disk_gib=OuterRef("disk_gib"),
         pool__name=OuterRef("pool"),
     )
-    for server in live_servers().filter(Exists(claims), ~Exists(same)):
+    changing = Action.objects.filter(
+        resource_type="server",
+        resource_id=OuterRef("pk"),
+        command="change_type",
+        state__in=OPEN_STATES,
+    )
+    # While its plan changes, it holds the larger of both.
+    for server in live_servers().filter(Exists(claims), ~Exists(same), ~Exists(changing)):
         yield _error(
             "claim_differs", f"server {server.pk}", "The room held for it is not what it has"
         )
@@ -334,8 +341,14 @@ def check_secrets(now: datetime) -> Iterator[Finding]:
         yield _error(
             "seed_secret_overdue", f"server {server.pk}", "Its seed still holds first-boot secrets"
         )
-    sealed = Q(root_password_sealed=b"", user_data_sealed=b"", root_password_hash="")
-    for server in Server.objects.filter(lifecycle=Lifecycle.DELETED).exclude(sealed):
+    overdue = with_served_rescue_secrets(now - SEED_OVERDUE)
+    for server in overdue.exclude(host__status=HostStatus.UNREACHABLE):
+        yield _error(
+            "rescue_secret_overdue",
+            f"server {server.pk}",
+            "The seed of its rescue system still holds a password",
+        )
+    for server in Server.objects.filter(lifecycle=Lifecycle.DELETED).exclude(**NO_SECRETS):
         yield _error(
             "secret_of_deleted",
             f"server {server.pk}",
@@ -346,11 +359,7 @@ def check_secrets(now: datetime) -> Iterator[Finding]:
 
 
 def _forget(pk: int) -> bool:
-    return bool(
-        Server.objects.filter(pk=pk, lifecycle=Lifecycle.DELETED).update(
-            root_password_sealed=b"", user_data_sealed=b"", root_password_hash=""
-        )
-    )
+    return bool(Server.objects.filter(pk=pk, lifecycle=Lifecycle.DELETED).update(**NO_SECRETS))
 
 
 def _error(

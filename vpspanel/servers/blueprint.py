@@ -41,8 +41,8 @@ class Blueprint:
     host: Host
     addresses: Sequence[IPAddress] = field(default_factory=tuple)
 
-    def domain(self) -> DomainSpec:
-        """The guest."""
+    def domain(self, *, rescue: bool = False) -> DomainSpec:
+        """The guest; with `rescue` it boots the rescue system, its own disk comes second."""
         server, host = self.server, self.host
         return DomainSpec(
             uuid=server.uuid,
@@ -51,23 +51,7 @@ class Blueprint:
             vcpus=server.vcpus,
             memory_mib=server.memory_mib,
             virt_type=host.virt_type,
-            disks=(
-                DiskSpec(
-                    pool=server.pool,
-                    volume=server.disk_volume(),
-                    target="vda",
-                    format="qcow2",
-                    boot_order=1,
-                ),
-                # A virtio disk and no CD-ROM: Debian's cloud kernel has no AHCI driver.
-                DiskSpec(
-                    pool=server.pool,
-                    volume=server.seed_volume,
-                    target="vdb",
-                    format="raw",
-                    readonly=True,
-                ),
-            ),
+            disks=self._rescue_disks() if rescue else self._disks(),
             nics=(
                 NicSpec(
                     mac=server.mac,
@@ -77,6 +61,20 @@ class Blueprint:
                 ),
             ),
             metadata={"server": str(server.pk), "project": str(server.project_id)},
+        )
+
+    def _disks(self) -> tuple[DiskSpec, ...]:
+        server = self.server
+        return (_disk(server, server.disk_volume(), "vda", boot=1), _seed(server, "vdb"))
+
+    def _rescue_disks(self) -> tuple[DiskSpec, ...]:
+        """Its own seed is left out: the rescue system has one of its own."""
+        server = self.server
+        disk, seed = server.rescue_volumes
+        return (
+            _disk(server, disk, "vda", boot=1),
+            _disk(server, server.disk_volume(), "vdb"),
+            _seed(server, "vdc", seed),
         )
 
     def filter(self) -> FilterSpec:
@@ -105,6 +103,21 @@ class Blueprint:
         if password_hash:
             files["root-password-hash"] = f"{password_hash}\n".encode()
         return files
+
+    def rescue_seed_files(self, keys: Sequence[str], password_hash: str) -> dict[str, bytes]:
+        """The files of the rescue system's seed: who may log in, and its addresses."""
+        meta_data = {
+            "instance-id": f"{self.server.uuid}-rescue",
+            "local-hostname": "rescue",
+            "public-keys": [*keys],
+        }
+        vendor_data = _vendor_data(Secrets(root_password_hash=password_hash), "")
+        return {
+            "meta-data": _yaml(meta_data),
+            "network-config": _yaml(self.network_config()),
+            "user-data": b"#cloud-config\n{}\n",
+            "vendor-data": b"#cloud-config\n" + _yaml(vendor_data),
+        }
 
     def _meta_data(self) -> Mapping[str, Any]:
         return {
@@ -135,6 +148,15 @@ class Blueprint:
         if dns:
             nic["nameservers"] = {"addresses": dns}
         return {"version": 2, "ethernets": {"eth0": nic}}
+
+
+def _disk(server: Server, volume: str, target: str, *, boot: int | None = None) -> DiskSpec:
+    return DiskSpec(server.pool, volume, target, format="qcow2", boot_order=boot)
+
+
+def _seed(server: Server, target: str, volume: str = "") -> DiskSpec:
+    """A virtio disk and no CD-ROM: Debian's cloud kernel has no AHCI driver."""
+    return DiskSpec(server.pool, volume or server.seed_volume, target, format="raw", readonly=True)
 
 
 def guest_address(address: IPAddress) -> str:

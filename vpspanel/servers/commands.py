@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vpspanel.actions.command import Command, Step, registry
 from vpspanel.actions.models import Action
-from vpspanel.servers import power_steps, steps
+from vpspanel.servers import power_steps, rescue_steps, resize_steps, snapshot_steps, steps
 from vpspanel.servers.endings import bury
 from vpspanel.servers.models import Lifecycle, PowerSeen, PowerWanted, Server
 
@@ -40,17 +40,16 @@ def _want_what_is(action: Action) -> None:
 
 
 def _forget_password(action: Action) -> None:
-    """The password that was made for it never came into use."""
+    """The password that was made for it never came into use; the one before still is."""
     Server.objects.filter(pk=action.resource_id).update(
-        root_password_sealed=b"",
-        root_password_hash="",
+        next_password_sealed=b"",
+        next_password_hash="",
     )
 
 
 def _not_rebuilt(action: Action) -> None:
     _want_what_is(action)
-    if not action.args["authorized_keys"]:
-        _forget_password(action)
+    _forget_password(action)
 
 
 FILTER = Step("define_network_filter", "Guarding its addresses", steps.define_network_filter)
@@ -73,8 +72,8 @@ CREATE = registry.add(
             ),
             Step(FILTER.name, FILTER.label, FILTER.do, steps.delete_network_filter),
             Step(DEFINE.name, DEFINE.label, DEFINE.do, steps.undefine_domain),
-            Step(START.name, START.label, START.do, power_steps.stop),
-            OBSERVE,
+            Step(START.name, START.label, power_steps.start_created, power_steps.stop),
+            Step(OBSERVE.name, OBSERVE.label, power_steps.observe_created),
         ),
         on_success=_activate,
         on_error=_never_built,
@@ -144,7 +143,7 @@ RESET = registry.add(
         title="Reset",
         done="Reset",
         failed="It could not be reset",
-        deadline=60,
+        deadline=120,
         steps=(Step("press_reset", "Pressing the reset button", power_steps.press_reset), OBSERVE),
         on_error=_want_what_is,
     )
@@ -171,7 +170,7 @@ REBUILD = registry.add(
             ),
             FILTER,
             Step(DEFINE.name, DEFINE.label, steps.define_new_domain, steps.restore_domain),
-            Step(START.name, START.label, START.do, power_steps.stop),
+            Step(START.name, START.label, power_steps.start_rebuilt, power_steps.stop),
             Step(
                 "switch_disk",
                 "Changing over to the new disk",
@@ -181,6 +180,90 @@ REBUILD = registry.add(
             Step("delete_old_disk", "Deleting the old disk", steps.delete_old_disks),
         ),
         on_error=_not_rebuilt,
+    )
+)
+
+CHANGE_TYPE = registry.add(
+    Command(
+        "change_type",
+        title="Change plan",
+        done="The plan was changed",
+        failed="The plan could not be changed and is as it was",
+        deadline=120,
+        steps=(
+            Step(
+                DEFINE.name,
+                "Changing vCPUs and memory",
+                resize_steps.define_resized,
+                resize_steps.restore_size,
+            ),
+            Step("grow_disk", "Growing the disk", resize_steps.grow_disk, no_return=True),
+        ),
+        on_error=resize_steps.give_room_back,
+    )
+)
+
+CREATE_IMAGE = registry.add(
+    Command(
+        "create_image",
+        title="Create snapshot",
+        done="The snapshot was created",
+        failed="The snapshot could not be created",
+        deadline=7200,
+        steps=(
+            Step(
+                "copy_disk",
+                "Copying the disk",
+                snapshot_steps.copy_disk,
+                snapshot_steps.drop_copy,
+            ),
+            Step(
+                "fetch_copy",
+                "Keeping the copy",
+                snapshot_steps.fetch_copy,
+                snapshot_steps.drop_file,
+                settles=True,
+            ),
+            Step("delete_copy", "Cleaning up", snapshot_steps.delete_copy),
+        ),
+        on_error=snapshot_steps.forget_image,
+    )
+)
+
+ENABLE_RESCUE = registry.add(
+    Command(
+        "enable_rescue",
+        title="Enable rescue system",
+        done="The rescue system is ready for the next start",
+        failed="The rescue system could not be enabled",
+        deadline=900,
+        steps=(
+            Step("stage_image", "Preparing the rescue system", rescue_steps.stage_rescue_image),
+            Step(
+                "create_disk",
+                "Creating its disk",
+                rescue_steps.create_rescue_disk,
+                rescue_steps.delete_rescue,
+            ),
+            Step(
+                "create_seed",
+                "Writing who may log in",
+                rescue_steps.create_rescue_seed,
+                rescue_steps.delete_rescue,
+            ),
+        ),
+        on_error=rescue_steps.forget_rescue_password,
+    )
+)
+
+DISABLE_RESCUE = registry.add(
+    Command(
+        "disable_rescue",
+        title="Disable rescue system",
+        done="The next start boots its own system",
+        failed="The rescue system could not be disabled",
+        deadline=60,
+        steps=(Step("remove_rescue", "Removing the rescue system", rescue_steps.remove_rescue),),
     )
 )
 
@@ -229,6 +312,18 @@ SCRUB_SEED = registry.add(
         failed="First-boot secrets could not be removed",
         deadline=60,
         steps=(Step("scrub_seed", "Removing first-boot secrets", steps.scrub_seed),),
+        quiet=True,
+    )
+)
+
+SCRUB_RESCUE_SEED = registry.add(
+    Command(
+        "scrub_rescue_seed",
+        title="Remove the rescue system's password",
+        done="The rescue system's password was removed",
+        failed="The rescue system's password could not be removed",
+        deadline=60,
+        steps=(Step("scrub_rescue_seed", "Removing its password", rescue_steps.scrub_rescue_seed),),
         quiet=True,
     )
 )

@@ -106,7 +106,6 @@ def make_demo(
     """
     if settings.PRODUCTION:
         raise Refused("forbidden", "The demo has known accounts: it is not for production.")
-    actor = Actor(user=None, via="command")
     location, _ = Location.objects.get_or_create(
         name=LOCATION, defaults={"description": "This machine", "city": "Home"}
     )
@@ -125,10 +124,15 @@ def make_demo(
     say(_describe(host))
     make_pools(location, network)
     make_plans(location)
+    people = make_people(reset_passwords=reset_passwords)
+    return Demo(host, location, *people, make_images(host, say))
+
+
+def make_people(*, reset_passwords: bool = False) -> tuple[Person, Person, Project]:
+    """Staff, a customer, and the customer's first project."""
     staff = _person(STAFF_EMAIL, is_staff=True, reset=reset_passwords)
     customer = _person(CUSTOMER_EMAIL, is_staff=False, reset=reset_passwords)
-    project = _project(CUSTOMER_EMAIL, actor)
-    return Demo(host, location, staff, customer, project, make_images(host, say))
+    return staff, customer, _project(CUSTOMER_EMAIL, Actor(user=None, via="command"))
 
 
 def _sell_from_this_kind(host: Host) -> None:

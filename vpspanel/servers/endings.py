@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from hosts.services import free_addresses, release_capacity
 from vpspanel.accounts.services import release_server_slot
-from vpspanel.servers.models import Lifecycle, PowerSeen, PrimaryIP, Server
+from vpspanel.servers.models import NO_SECRETS, Lifecycle, PowerSeen, PrimaryIP, Server
 
 
 def bury(server_id: int, *, failed_reason: str = "") -> bool:
@@ -27,10 +27,10 @@ def bury(server_id: int, *, failed_reason: str = "") -> bool:
             deleted_at=timezone.now(),
             failed_reason=failed_reason[:300],
             power_seen=PowerSeen.UNKNOWN,
-            user_data_sealed=b"",
-            root_password_sealed=b"",
-            root_password_hash="",
             seed_secret_since=None,
+            rescue_enabled=False,
+            in_rescue=False,
+            **NO_SECRETS,
         )
     )
     if not buried:

@@ -18,6 +18,16 @@ from vpspanel.accounts.models import Project
 from vpspanel.actions.models import Action
 
 MICROS = 1_000_000
+# The columns of a server that hold secrets, as they are when they hold none.
+NO_SECRETS: dict[str, bytes | str] = {
+    "user_data_sealed": b"",
+    "root_password_sealed": b"",
+    "root_password_hash": "",
+    "next_password_sealed": b"",
+    "next_password_hash": "",
+    "rescue_password_sealed": b"",
+    "rescue_password_hash": "",
+}
 
 
 class ServerType(models.Model):
@@ -32,6 +42,9 @@ class ServerType(models.Model):
     traffic_gib = models.PositiveIntegerField(default=1024)
     architecture = models.CharField(max_length=8, default="x86")
     dedicated_cpu = models.BooleanField(default=False)
+    host_tags = models.CharField(
+        max_length=200, blank=True, help_text="Only on hosts with all of these tags: nvme dedicated"
+    )
     deprecated = models.DateTimeField(null=True, blank=True)
     position = models.PositiveSmallIntegerField(default=0)
 
@@ -57,6 +70,26 @@ class ServerTypePrice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.server_type} in {self.location}"
+
+
+class PlacementGroup(models.Model):
+    """Servers of a project that shall not share a host."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    project = models.ForeignKey(Project, models.CASCADE, related_name="placement_groups")
+    name = models.CharField(max_length=63)
+    type = models.CharField(max_length=16, default="spread")
+    labels = models.JSONField(default=dict, blank=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(fields=("project", "name"), name="placement_group_name")
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Lifecycle(models.TextChoices):
@@ -96,6 +129,9 @@ class Server(models.Model):
     image = models.ForeignKey(Image, models.SET_NULL, null=True, related_name="+")
     location = models.ForeignKey(Location, models.PROTECT, related_name="+")
     host = models.ForeignKey(Host, models.PROTECT, null=True, related_name="+")
+    placement_group = models.ForeignKey(
+        PlacementGroup, models.SET_NULL, null=True, blank=True, related_name="servers"
+    )
     labels = models.JSONField(default=dict, blank=True)
 
     vcpus = models.PositiveSmallIntegerField()
@@ -129,8 +165,26 @@ class Server(models.Model):
     root_password_hash = models.CharField(
         max_length=200, blank=True, help_text="crypt(3), for the seed; blank once the seed is bare"
     )
+    next_password_sealed = models.BinaryField(
+        default=bytes, help_text="While it is being set: the one in use stays until it is"
+    )
+    next_password_hash = models.CharField(max_length=200, blank=True)
     seed_secret_since = models.DateTimeField(
         null=True, help_text="Since when the seed on the host holds secrets"
+    )
+
+    rescue_enabled = models.BooleanField(
+        default=False, help_text="The next start boots the rescue system, once"
+    )
+    rescue_enabled_at = models.DateTimeField(null=True)
+    in_rescue = models.BooleanField(
+        default=False, help_text="It was last started with the rescue system"
+    )
+    rescue_password_sealed = models.BinaryField(
+        default=bytes, help_text="Until it was shown once, or the rescue is over"
+    )
+    rescue_password_hash = models.CharField(
+        max_length=200, blank=True, help_text="As long as the seed of the rescue system holds it"
     )
 
     created = models.DateTimeField(auto_now_add=True)
@@ -167,6 +221,16 @@ class Server(models.Model):
     def seed_volume(self) -> str:
         """Name of its cloud-init disk."""
         return f"vps-{self.uuid}-seed.img"
+
+    @property
+    def rescue_volumes(self) -> tuple[str, str]:
+        """Names of the disk and of the cloud-init disk of its rescue system."""
+        return f"vps-{self.uuid}-rescue.qcow2", f"vps-{self.uuid}-rescue-seed.img"
+
+    @property
+    def copy_volume(self) -> str:
+        """Name of the flat copy of its disk while a snapshot is made."""
+        return f"vps-{self.uuid}-copy.qcow2"
 
     @property
     def domain_name(self) -> str:

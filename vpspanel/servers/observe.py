@@ -99,11 +99,11 @@ class Observer:
         """Tell of the host, let what waited for it go on, and poke the pages of its servers."""
         if change.status != HostStatus.UNREACHABLE:
             _resume(host_id, was_away=change.before in (None, HostStatus.UNREACHABLE))
-        if not changed:
+        if not changed and not change.alarm:
             return
         with transaction.atomic():
             record_event(
-                f"host.{change.status.value}",
+                "host.alarm" if change.alarm else f"host.{change.status.value}",
                 ": ".join(filter(None, (f"The host is {change.status.label}", change.reason))),
                 resource=("host", host_id),
                 public=False,

@@ -14,9 +14,10 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from hosts.errors import NoAddress, NoCapacity
-from hosts.models import Family, Image, ImageStatus, Location
-from hosts.placement import Candidate, Need
-from hosts.services import addresses_left, candidates, claim_capacity, take_address
+from hosts.models import Family, Image, Location
+from hosts.placement import Need, how_many, tags_of
+from hosts.room import candidates
+from hosts.services import addresses_left, claim_capacity, take_address
 from vpspanel.accounts.models import Project, Role, SSHKey
 from vpspanel.accounts.services import claim_server_slot
 from vpspanel.actions.models import Action
@@ -24,9 +25,19 @@ from vpspanel.actions.services import submit
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
+from vpspanel.labels import check_labels
 from vpspanel.sealing import seal
 from vpspanel.servers.access import get_project
-from vpspanel.servers.models import OrderKey, PrimaryIP, Server, ServerType, ServerTypePrice
+from vpspanel.servers.images import check_image_is_usable
+from vpspanel.servers.models import (
+    OrderKey,
+    PlacementGroup,
+    PowerWanted,
+    PrimaryIP,
+    Server,
+    ServerType,
+    ServerTypePrice,
+)
 from vpspanel.servers.passwords import crypt_hash, new_password
 from vpspanel.servers.userdata import validate_user_data
 
@@ -45,10 +56,14 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A plan in a location. `sold_out` is "" or the sentence that says why."""
+    """A plan in a location. `sold_out` is "" or the sentence that says why.
+
+    `left` is how many more the hosts have room for.
+    """
 
     price: ServerTypePrice
     sold_out: str
+    left: int
 
     @property
     def server_type(self) -> ServerType:
@@ -71,18 +86,18 @@ def offers() -> list[Offer]:
     places = {price.location.pk: price.location for price in prices}
     left = addresses_left(places.values())
     room = {pk: candidates(location) for pk, location in places.items()}
-    return [Offer(price, _sold_out(price, room, left)) for price in prices]
+    offered = []
+    for price in prices:
+        fit = how_many(room[price.location.pk], need_of(price.server_type))
+        offered.append(Offer(price, _sold_out(price, fit, left), fit))
+    return offered
 
 
-def _sold_out(
-    price: ServerTypePrice,
-    room: dict[int, list[Candidate]],
-    left: dict[tuple[int, int], bool],
-) -> str:
+def _sold_out(price: ServerTypePrice, fit: int, left: dict[tuple[int, int], bool]) -> str:
     place = price.location
     if not place.accepting:
         return f"{place.city or place.name} takes no new servers at the moment."
-    if not any(candidate.fits(need_of(price.server_type)) for candidate in room[place.pk]):
+    if not fit:
         return f"No host in {place.city or place.name} has room for it at the moment."
     for family in Family:
         if not left.get((place.pk, family)):
@@ -92,7 +107,12 @@ def _sold_out(
 
 def need_of(server_type: ServerType) -> Need:
     """What a plan takes of a host."""
-    return Need(server_type.vcpus, server_type.memory_mib, server_type.disk_gib)
+    return Need(
+        server_type.vcpus,
+        server_type.memory_mib,
+        server_type.disk_gib,
+        tags_of(server_type.host_tags),
+    )
 
 
 def check_name(name: str) -> str:
@@ -120,40 +140,41 @@ def order_server(
     user_data: str = "",
     protect: bool = False,
     labels: dict[str, str] | None = None,
+    placement_group: PlacementGroup | None = None,
+    start: bool = True,
     idempotency_key: str = "",
 ) -> Ordered:
     """Sell a server: quota, room, addresses, server and action in one transaction, or nothing.
 
-    Touches no host: a worker builds it. With an `idempotency_key`, the same
-    request again answers with the same server. Raises `Refused`.
+    Touches no host: a worker builds it, and starts it if it is to `start`. With
+    an `idempotency_key`, the same request again answers with the same server.
+    Raises `Refused`.
     """
     name = check_name(name)
+    labels = check_labels(labels or {})
     project = get_project(actor, project.pk, Role.ADMIN)
+    plan, keys = server_type.pk, [key.pk for key in ssh_keys]
+    group = [placement_group.pk] if placement_group else []
     request_hash = _hash(
-        name,
-        server_type.pk,
-        image.pk,
-        location.pk,
-        [key.pk for key in ssh_keys],
-        user_data,
-        protect,
-        labels or {},
+        name, plan, image.pk, location.pk, keys, user_data, protect, labels, start, *group
     )
     earlier = _bought_with(project, idempotency_key, request_hash)
     if earlier is not None:
         return earlier
     _check(project, server_type, image, location, ssh_keys)
+    _check_group(project, placement_group)
     validate_user_data(user_data)
-    with _refusing(name, server_type, location), transaction.atomic():
+    with _refusing(name, server_type, location, placement_group), transaction.atomic():
         earlier = _take_key(project, idempotency_key, request_hash)
         if earlier is not None:
             return earlier
         password = None if ssh_keys else new_password()
-        server = _sell(project, name, server_type, image, location)
+        server = _sell(project, name, server_type, image, location, placement_group)
         _personalise(server, ssh_keys, user_data, password, protect=protect, labels=labels)
+        server.power_wanted = PowerWanted.ON if start else PowerWanted.OFF
         server.save()
         _address(server)
-        action = _submit(actor, server)
+        action = _submit(actor, server, start=start)
         _settle_key(project, idempotency_key, server, action)
         record_event(
             "server.ordered",
@@ -167,12 +188,21 @@ def order_server(
 
 
 @contextlib.contextmanager
-def _refusing(name: str, server_type: ServerType, location: Location) -> Iterator[None]:
+def _refusing(
+    name: str, server_type: ServerType, location: Location, group: PlacementGroup | None
+) -> Iterator[None]:
     """Turn what the machine room and the database say into a sentence for the customer."""
     place = location.city or location.name
     try:
         yield
     except NoCapacity:
+        if group is not None:
+            raise Refused(
+                "placement_error",
+                f"Every host in {place} with room for {server_type.name} has a server of the "
+                f"group {group.name} already.",
+                field="placement_group",
+            ) from None
         sentence = f"{server_type.name} is sold out in {place}. Choose another plan or location."
         raise Refused("resource_unavailable", sentence, field="server_type") from None
     except NoAddress:
@@ -190,8 +220,7 @@ def _check(
     ssh_keys: Sequence[SSHKey],
 ) -> None:
     """What does not depend on who else orders at this moment."""
-    if image.owner is not None or image.status != ImageStatus.AVAILABLE:
-        raise Refused("invalid_input", f"{image.description} is not available yet.", field="image")
+    check_image_is_usable(image, project.pk)
     if server_type.deprecated is not None:
         raise Refused("invalid_input", "This plan is no longer sold.", field="server_type")
     if not ServerTypePrice.objects.filter(server_type=server_type, location=location).exists():
@@ -199,6 +228,11 @@ def _check(
     check_image_fits(image, server_type.disk_gib, server_type.memory_mib)
     if any(key.project_id != project.pk for key in ssh_keys):
         raise Refused("invalid_input", "Unknown SSH key.", field="ssh_keys")
+
+
+def _check_group(project: Project, group: PlacementGroup | None) -> None:
+    if group is not None and group.project_id != project.pk:
+        raise Refused("invalid_input", "Unknown placement group.", field="placement_group")
 
 
 def check_image_fits(image: Image, disk_gib: int, memory_mib: int) -> None:
@@ -213,7 +247,12 @@ def check_image_fits(image: Image, disk_gib: int, memory_mib: int) -> None:
 
 
 def _sell(
-    project: Project, name: str, server_type: ServerType, image: Image, location: Location
+    project: Project,
+    name: str,
+    server_type: ServerType,
+    image: Image,
+    location: Location,
+    group: PlacementGroup | None,
 ) -> Server:
     """Take a slot of the account and room on a host, in this order; the server is not saved yet."""
     server = Server(
@@ -222,13 +261,20 @@ def _sell(
         server_type=server_type,
         image=image,
         location=location,
+        placement_group=group,
         vcpus=server_type.vcpus,
         memory_mib=server_type.memory_mib,
         disk_gib=server_type.disk_gib,
         mac=_new_mac(),
     )
     claim_server_slot(project.account_id)
-    claim = claim_capacity(server.uuid, need_of(server_type), location=location, image=image)
+    claim = claim_capacity(
+        server.uuid,
+        need_of(server_type),
+        location=location,
+        image=image,
+        spread=group.uuid if group else None,
+    )
     server.host, server.pool = claim.host, claim.pool.name
     return server
 
@@ -240,12 +286,12 @@ def _personalise(
     password: str | None,
     *,
     protect: bool,
-    labels: dict[str, str] | None,
+    labels: dict[str, str],
 ) -> None:
     server.authorized_keys = [f"{key.public_key} {key.name}" for key in ssh_keys]
     server.user_data_sealed = seal(user_data) if user_data else b""
     server.protect_delete = server.protect_rebuild = protect
-    server.labels = labels or {}
+    server.labels = labels
     if password is not None:
         server.root_password_sealed = seal(password)
         server.root_password_hash = crypt_hash(password)
@@ -263,13 +309,14 @@ def _address(server: Server) -> None:
         )
 
 
-def _submit(actor: Actor, server: Server) -> Action:
+def _submit(actor: Actor, server: Server, *, start: bool) -> Action:
     if server.host is None:
         raise ValueError("a server without a host cannot be created")
     return submit(
         "create",
         resource=("server", server.pk),
         actor=actor,
+        args={"start": start},
         project_id=server.project_id,
         group=str(server.host_id),
         group_limit=server.host.action_limit,

@@ -12,6 +12,13 @@ from hosts.virt.errors import NotFound
 from hosts.virt.spec import DomainSeen, Power
 from vpspanel.actions.command import Context, Outcome
 from vpspanel.actions.errors import Fail, Retry, Wait
+from vpspanel.servers.booting import (
+    changes_system,
+    define_wanted,
+    runs_wanted_system,
+    start_own,
+    start_wanted,
+)
 from vpspanel.servers.models import PowerSeen
 from vpspanel.servers.site import Site, host_answers, planned_site_of, site_of
 
@@ -21,12 +28,28 @@ HEARD = timedelta(seconds=30)  # the monitor writes down every five that a host 
 
 
 def start_domain(context: Context) -> Outcome:
-    """The guest runs."""
+    """The guest runs the system that was wanted for this start."""
     site = site_of(context)
-    booted = timezone.now()
     with host_answers():
-        site.driver.start(site.server.uuid)
-    return Outcome(commit=lambda: site.change(booted_at=booted))
+        return start_wanted(site)
+
+
+def start_rebuilt(context: Context) -> Outcome:
+    """The guest runs its own system, on its new disk."""
+    site = site_of(context)
+    with host_answers():
+        return start_own(site)
+
+
+def start_created(context: Context) -> Outcome:
+    """The new guest runs, unless it was ordered to stay off."""
+    return start_domain(context) if context.action.args.get("start", True) else Outcome()
+
+
+def observe_created(context: Context) -> Outcome:
+    """The host says that the new guest is as it was ordered."""
+    wanted = Power.RUNNING if context.action.args.get("start", True) else Power.OFF
+    return _must_be(site_of(context), wanted)
 
 
 def start_again(context: Context) -> None:
@@ -77,33 +100,56 @@ def wait_until_off(context: Context) -> Outcome:
 
 
 def ask_to_reboot(context: Context) -> Outcome:
-    """The guest has been asked. The time is taken first: it may reboot before the call returns."""
+    """The guest has been asked. The time is taken first: it may reboot before the call returns.
+
+    Where another system is to boot, it is asked to power off.
+    """
     site, asked_at = site_of(context), timezone.now()
     with host_answers():
-        site.driver.reboot(site.server.uuid)
+        _ask_to_restart(site)
     return Outcome(memory={"asked_at": asked_at.isoformat()})
 
 
+def _ask_to_restart(site: Site) -> None:
+    if changes_system(site):
+        site.driver.shutdown(site.server.uuid)
+    else:
+        site.driver.reboot(site.server.uuid)
+
+
 def wait_until_rebooted(context: Context) -> Outcome:
-    """The host has told of a reboot since the guest was asked.
+    """The host has told of a reboot since the guest was asked, or the other system was started.
 
     It is asked again now and then, but only while somebody hears what the host
     tells: otherwise it would reboot again and again.
     """
     site = site_of(context)
+    if changes_system(site):
+        with host_answers():
+            _, seen = _look(site)
+            if seen.power in (Power.OFF, Power.CRASHED) or runs_wanted_system(site, seen):
+                started = _switch_system(site)
+                return _both(started, _observed(site, *_look(site)))
     booted = site.server.booted_at
     if booted is not None and booted >= _asked_at(context):
         with host_answers():
             return _observed(site, *_look(site))
+    is_heard = _is_heard(site)
+    if not is_heard:
+        _still_time(
+            context,
+            "reboot_not_seen",
+            "It was asked to reboot. Whether it did could not be seen: its host is not watched.",
+        )
     _still_time(
         context,
         "guest_ignored_reboot",
         f"Its operating system did not reboot within {SHUTDOWN_SECONDS:.0f} seconds. "
         "You can reset it instead.",
     )
-    if _asked_for(context) >= ASK_AGAIN and _is_heard(site):
+    if _asked_for(context) >= ASK_AGAIN and is_heard:
         with host_answers():
-            site.driver.reboot(site.server.uuid)
+            _ask_to_restart(site)
     raise Wait(ASK_AGAIN, "Waiting for the operating system")
 
 
@@ -114,11 +160,22 @@ def _is_heard(site: Site) -> bool:
 
 
 def press_reset(context: Context) -> Outcome:
-    """The reset button was pressed."""
+    """The reset button was pressed; where another system is to boot, the plug was pulled."""
     site = site_of(context)
     with host_answers():
+        if changes_system(site):
+            return _switch_system(site)
         site.driver.reset(site.server.uuid)
     return Outcome()
+
+
+def _switch_system(site: Site) -> Outcome:
+    """The guest runs the other system, in a QEMU of its own; not started twice if it does."""
+    seen = site.driver.domain(site.server.uuid)
+    if seen is None or not runs_wanted_system(site, seen):
+        site.driver.destroy(site.server.uuid)
+        define_wanted(site)
+    return start_wanted(site)
 
 
 def observe_running(context: Context) -> Outcome:
@@ -145,8 +202,12 @@ def switch_to_new_disk(context: Context) -> Outcome:
             image_id=server.image_id,
             authorized_keys=server.authorized_keys,
         )
-        if server.authorized_keys:
-            site.change(root_password_sealed=b"", root_password_hash="")
+        site.change(  # both empty with keys
+            root_password_sealed=server.next_password_sealed,
+            root_password_hash=server.next_password_hash,
+            next_password_sealed=b"",
+            next_password_hash="",
+        )
 
     return Outcome(commit=commit)
 
@@ -176,6 +237,17 @@ def _observed(site: Site, at: datetime, seen: DomainSeen) -> Outcome:
         site.rows().filter(Q(seen_at__isnull=True) | Q(seen_at__lte=at)).update(
             power_seen=power, seen_at=at
         )
+
+    return Outcome(commit=commit)
+
+
+def _both(first: Outcome, second: Outcome) -> Outcome:
+    """What two parts of a step leave behind, recorded together."""
+
+    def commit() -> None:
+        for outcome in (first, second):
+            if outcome.commit is not None:
+                outcome.commit()
 
     return Outcome(commit=commit)
 

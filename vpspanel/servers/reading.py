@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from vpspanel.accounts.models import Member, Project, Role
+from vpspanel.accounts.models import Project, Role
+from vpspanel.accounts.roles import roles_of
 from vpspanel.actions.command import Command, registry
 from vpspanel.actions.models import FINAL_STATES, OPEN_STATES, Action, ActionState, StepRecord
 from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
 from vpspanel.servers.access import get_server, includes, role_of, visible_servers
-from vpspanel.servers.models import PrimaryIP, Server
+from vpspanel.servers.models import NO_SECRETS, PrimaryIP, Server
 from vpspanel.servers.services import facts_of
 from vpspanel.servers.states import RULES, Status, Verb, allowed, shown_status
 
@@ -64,6 +65,8 @@ class ServerDetail:
     host_reachable: bool
     role: Role | None
     has_password: bool
+    has_rescue_password: bool
+    runs_rescue: bool
 
 
 def find_servers(actor: Actor, *, project: Project | None = None, words: str = "") -> ServerSet:
@@ -92,13 +95,13 @@ def list_servers(actor: Actor, servers: ServerSet | None = None) -> list[ServerR
         list(
             servers.select_related(
                 "project__account", "server_type", "image", "location", "host"
-            ).defer("user_data_sealed", "root_password_sealed", "root_password_hash")
+            ).defer(*NO_SECRETS)
         ),
     )
 
 
 def _rows(actor: Actor, servers: Sequence[Server]) -> list[ServerRow]:
-    roles = dict(Member.objects.filter(user=actor.user).values_list("project_id", "role"))
+    roles = roles_of(actor)
     addresses = _addresses(servers)
     open_actions = {
         action.resource_id: action
@@ -113,9 +116,10 @@ def _rows(actor: Actor, servers: Sequence[Server]) -> list[ServerRow]:
             server,
             open_actions.get(server.pk),
             addresses[server.pk],
-            Role(roles[server.project_id]),
+            roles[server.project_id],
         )
         for server in servers
+        if server.project_id in roles  # else he was taken out of it between the two queries
     ]
 
 
@@ -196,6 +200,8 @@ def server_detail(actor: Actor, server_id: int) -> ServerDetail:
         host_reachable=facts.host_reachable,
         role=role,
         has_password=bool(server.root_password_sealed),
+        has_rescue_password=bool(server.rescue_password_sealed),
+        runs_rescue=facts.may_run_rescue,
     )
 
 

@@ -24,9 +24,19 @@ def with_served_secrets(now: datetime) -> QuerySet[Server]:
         power_seen=PowerSeen.RUNNING,
         booted_at__gte=F("seed_secret_since"),
         booted_at__lt=had_time,
+        in_rescue=False,
     )
     return Server.objects.filter(
         served | Q(seed_secret_since__lt=now - KEPT_AT_MOST),
         lifecycle=Lifecycle.ACTIVE,
         seed_secret_since__isnull=False,
     )
+
+
+def with_served_rescue_secrets(now: datetime) -> QuerySet[Server]:
+    """Servers whose rescue system has had the time to read its password, or never will."""
+    had_time = now - timedelta(seconds=settings.SEED_SECRET_SECONDS)
+    served = Q(in_rescue=True, power_seen=PowerSeen.RUNNING, booted_at__lt=had_time)
+    return Server.objects.filter(
+        served | Q(rescue_enabled_at__lt=now - KEPT_AT_MOST), lifecycle=Lifecycle.ACTIVE
+    ).exclude(rescue_password_hash="")

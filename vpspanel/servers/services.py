@@ -7,20 +7,22 @@ touched here. All raise `Refused`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from hosts.models import HostStatus, Image, ImageStatus
+from hosts.models import HostStatus, Image
 from vpspanel.accounts.models import SSHKey
 from vpspanel.actions import services as actions
-from vpspanel.actions.models import OPEN_STATES, Action
+from vpspanel.actions.models import Action
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.services import record_event
+from vpspanel.labels import check_labels
 from vpspanel.sealing import seal, unseal
 from vpspanel.servers.access import get_action, get_server
+from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
 from vpspanel.servers.ordering import check_image_fits, check_name
 from vpspanel.servers.passwords import crypt_hash, new_password
@@ -33,16 +35,29 @@ _SAID = {
     Verb.REBOOT: "Reboot requested",
     Verb.RESET: "Reset requested",
     Verb.REBUILD: "Rebuild requested",
+    Verb.CHANGE_TYPE: "Another plan requested",
+    Verb.CREATE_IMAGE: "Snapshot requested",
+    Verb.ENABLE_RESCUE: "Rescue system requested",
+    Verb.DISABLE_RESCUE: "Rescue system no longer wanted",
     Verb.RESET_PASSWORD: "New root password requested",
     Verb.DELETE: "Deletion requested",
 }
 # What a verb was checked against. It must still be so when the verb is accepted.
-_CHECKED = ("lifecycle", "suspended_at", "protect_delete", "protect_rebuild", "disk_generation")
-_MAKES_PASSWORD = (Verb.RESET_PASSWORD, Verb.REBUILD)
+_CHECKED = (
+    "lifecycle",
+    "suspended_at",
+    "protect_delete",
+    "protect_rebuild",
+    "disk_generation",
+    "server_type",
+    "disk_gib",
+)
 
 
 def facts_of(server: Server, open_action: Action | None) -> ServerFacts:
     """The facts that the state table reads; host and project's account should be loaded."""
+    if open_action is not None and actions.gives_way(open_action):
+        open_action = None
     return ServerFacts(
         lifecycle=server.lifecycle,
         power_wanted=server.power_wanted,
@@ -53,6 +68,8 @@ def facts_of(server: Server, open_action: Action | None) -> ServerFacts:
         open_state=open_action.state if open_action else None,
         protect_delete=server.protect_delete,
         protect_rebuild=server.protect_rebuild,
+        rescue_enabled=server.rescue_enabled,
+        in_rescue=server.in_rescue,
     )
 
 
@@ -90,8 +107,7 @@ def rebuild(
     root password is made. If the rebuild fails, the old disk is back in use.
     """
     server = get_server(actor, server_id, Verb.REBUILD)
-    if image.owner is not None or image.status != ImageStatus.AVAILABLE:
-        raise Refused("invalid_input", f"{image.description} is not available yet.", field="image")
+    check_image_is_usable(image, server.project_id)
     check_image_fits(image, server.disk_gib, server.memory_mib)
     if any(key.project_id != server.project_id for key in ssh_keys or ()):
         raise Refused("invalid_input", "Unknown SSH key.", field="ssh_keys")
@@ -104,9 +120,10 @@ def rebuild(
         "generation": _next_generation(server),
         "authorized_keys": keys,
         "was_running": server.power_seen == PowerSeen.RUNNING,
+        "has_booted": server.seed_secret_since is None,
     }
     said = f" with {image.description}"
-    return _act_on(actor, server, Verb.REBUILD, args=args, said=said, **changes)
+    return act_on(actor, server, Verb.REBUILD, args=args, said=said, **changes)
 
 
 def _next_generation(server: Server) -> int:
@@ -152,6 +169,19 @@ def rename(actor: Actor, server_id: int, *, name: str) -> Server:
     return server
 
 
+def change_labels(actor: Actor, server_id: int, *, labels: Mapping[str, str]) -> Server:
+    """Give it these labels instead of those that it has."""
+    server = get_server(actor, server_id, Verb.RENAME)
+    new = check_labels(labels)
+    _check_state(Verb.RENAME, server)
+    if new != server.labels:
+        with transaction.atomic():
+            Server.objects.filter(pk=server.pk).update(labels=new)
+            _say(actor, server, "server.labelled", "Labels changed")
+        server.labels = new
+    return server
+
+
 def change_protection(actor: Actor, server_id: int, *, delete: bool, rebuild: bool) -> Server:
     """Protect it from being deleted and rebuilt, or no longer. Both must be equal, as in hcloud."""
     server = get_server(actor, server_id, Verb.CHANGE_PROTECTION)
@@ -174,16 +204,11 @@ def reveal_root_password(actor: Actor, server_id: int) -> str | None:
     None if there is none left to show.
     """
     server = get_server(actor, server_id, Verb.RESET_PASSWORD)
+    if server.next_password_sealed:
+        raise Refused("locked", "The new password is being set. Please wait a moment.")
     sealed = bytes(server.root_password_sealed)
     if not sealed:
         return None
-    if Action.objects.filter(
-        resource_type="server",
-        resource_id=server.pk,
-        command__in=_MAKES_PASSWORD,
-        state__in=OPEN_STATES,
-    ).exists():
-        raise Refused("locked", "The new password is being set. Please wait a moment.")
     with transaction.atomic():
         taken = Server.objects.filter(pk=server.pk, root_password_sealed=sealed).update(
             root_password_sealed=b""
@@ -191,6 +216,19 @@ def reveal_root_password(actor: Actor, server_id: int) -> str | None:
         if not taken:
             return None
         _say(actor, server, "server.password_revealed", "The root password was shown")
+    return unseal(sealed)
+
+
+def password_set_by(actor: Actor, action: Action) -> str | None:
+    """The root password that an action is about to set, for the program that asked for it.
+
+    None if it sets none. Only who may reset the password gets it; that it was given is recorded.
+    """
+    server = get_server(actor, action.resource_id, Verb.RESET_PASSWORD)
+    sealed = bytes(server.next_password_sealed)
+    if not action.is_open or not sealed:
+        return None
+    _say(actor, server, "server.password_revealed", "The root password was shown")
     return unseal(sealed)
 
 
@@ -208,27 +246,30 @@ def _verb_of(action: Action) -> Verb:
 
 
 def _act(actor: Actor, server_id: int, verb: Verb, **changes: Any) -> Action:
-    return _act_on(actor, get_server(actor, server_id, verb), verb, **changes)
+    return act_on(actor, get_server(actor, server_id, verb), verb, **changes)
 
 
-def _act_on(
+def act_on(
     actor: Actor,
     server: Server,
     verb: Verb,
     *,
     args: dict[str, Any] | None = None,
     said: str = "",
+    also: Callable[[], None] | None = None,
     **changes: Any,
 ) -> Action:
     """Check the state, then write intent, action and event in one transaction.
 
     The server's row is changed only if it still is as it was checked; the
-    database itself refuses a second open action.
+    database itself refuses a second open action. What the verb takes besides,
+    `also` takes in the same transaction.
     """
     _check_state(verb, server)
     wanted = wanted_after(verb)
     if wanted is not None:
         changes["power_wanted"] = wanted
+    changes.setdefault("lifecycle", server.lifecycle)  # an update of nothing would find no row
     as_checked = {name: getattr(server, name) for name in _CHECKED}
     with transaction.atomic():
         action = actions.submit(
@@ -237,13 +278,20 @@ def _act_on(
             actor=actor,
             args=args,
             project_id=server.project_id,
-            group=str(server.host_id or ""),
-            group_limit=server.host.action_limit if server.host else 1,
+            **_on_host_of(server),
         )
         if not Server.objects.filter(pk=server.pk, **as_checked).update(**changes):
             raise Refused("conflict", "The server changed at the same moment. Please try again.")
+        if also is not None:
+            also()
         _say(actor, server, f"server.{verb}", _SAID[verb] + said, action_id=action.pk)
     return action
+
+
+def _on_host_of(server: Server) -> dict[str, Any]:
+    """Its host takes so many actions at once."""
+    limit = server.host.action_limit if server.host else 1
+    return {"group": str(server.host_id or ""), "group_limit": limit}
 
 
 def _check_state(verb: Verb, server: Server) -> None:
@@ -253,9 +301,9 @@ def _check_state(verb: Verb, server: Server) -> None:
 
 
 def _new_root_password() -> dict[str, Any]:
-    """The columns that a fresh root password changes."""
+    """The columns that a fresh root password changes until it is set."""
     password = new_password()
-    return {"root_password_sealed": seal(password), "root_password_hash": crypt_hash(password)}
+    return {"next_password_sealed": seal(password), "next_password_hash": crypt_hash(password)}
 
 
 def _say(
@@ -276,19 +324,24 @@ def scrub_seed(server: Server) -> Action:
 
     Raises `Refused` while something else is done to it, or if it is gone meanwhile.
     """
+    return _scrub(server, "scrub_seed", seed_secret_since=server.seed_secret_since)
+
+
+def scrub_rescue_seed(server: Server) -> Action:
+    """Housekeeping: the same for the seed of its rescue system."""
+    return _scrub(server, "scrub_rescue_seed", rescue_password_hash=server.rescue_password_hash)
+
+
+def _scrub(server: Server, command: str, **as_seen: Any) -> Action:
     with transaction.atomic():
         action = actions.submit(
-            "scrub_seed",
+            command,
             resource=("server", server.pk),
             actor=SYSTEM,
             project_id=server.project_id,
-            group=str(server.host_id or ""),
+            **_on_host_of(server),
         )
         # Only now, with its one open action held, does nobody delete it or write new secrets.
-        if not Server.objects.filter(
-            pk=server.pk,
-            lifecycle=Lifecycle.ACTIVE,
-            seed_secret_since=server.seed_secret_since,
-        ).exists():
+        if not Server.objects.filter(pk=server.pk, lifecycle=Lifecycle.ACTIVE, **as_seen).exists():
             raise Refused("conflict", "The server has changed meanwhile.")
     return action

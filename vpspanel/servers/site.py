@@ -21,6 +21,7 @@ from hosts.virt.errors import (
     VirtError,
 )
 from hosts.virt.registry import driver_for
+from hosts.virt.spec import Power
 from vpspanel.actions.command import Context
 from vpspanel.actions.errors import Fail, Park, Retry
 from vpspanel.actions.models import Action
@@ -115,6 +116,15 @@ def planned_site_of(context: Context) -> Site:
     site.server.authorized_keys = args["authorized_keys"]
     site.server.image = Image.objects.filter(pk=args["image"]).first()
     return site
+
+
+def need_off(site: Site) -> None:
+    """Raises `Fail` if the guest was started meanwhile, or is not there."""
+    seen = site.driver.domain(site.server.uuid)
+    if seen is None:
+        raise Fail("guest_missing", "It is missing on its host. Our staff has to look at it.")
+    if seen.power not in (Power.OFF, Power.CRASHED):
+        raise Fail("server_not_stopped", "It was started meanwhile. Shut it down first.")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vpspanel.accounts.models import Role
 from vpspanel.errors import Refused
@@ -20,6 +20,10 @@ class Verb(enum.StrEnum):
     REBOOT = "reboot"
     RESET = "reset"
     REBUILD = "rebuild"
+    CHANGE_TYPE = "change_type"
+    CREATE_IMAGE = "create_image"
+    ENABLE_RESCUE = "enable_rescue"
+    DISABLE_RESCUE = "disable_rescue"
     RENAME = "rename"
     RESET_PASSWORD = "reset_password"  # noqa: S105 - a verb
     CHANGE_PROTECTION = "change_protection"
@@ -39,6 +43,7 @@ class Status(enum.Enum):
     PAUSED = ("paused", "Paused by its host", "yellow", "player-pause", "off")
     CRASHED = ("crashed", "Crashed", "red", "alert-triangle", "off")
     REBUILDING = ("rebuilding", "Rebuilding", "blue", "refresh", "rebuilding")
+    RESIZING = ("resizing", "Changing its plan", "blue", "switch-horizontal", "off")
     MIGRATING = ("migrating", "Moving", "blue", "switch-horizontal", "migrating")
     DELETING = ("deleting", "Being deleted", "red", "trash", "deleting")
     DELETED = ("deleted", "Deleted", "secondary", "trash", "deleting")
@@ -69,6 +74,18 @@ class ServerFacts:
     open_state: str | None = None
     protect_delete: bool = False
     protect_rebuild: bool = False
+    rescue_enabled: bool = False
+    in_rescue: bool = False
+
+    @property
+    def rescue_not_enabled(self) -> bool:
+        """The next start boots its own system anyway."""
+        return not self.rescue_enabled
+
+    @property
+    def may_run_rescue(self) -> bool:
+        """The rescue system was started and is not known to have ended."""
+        return self.in_rescue and self.power_seen not in (PowerSeen.OFF, PowerSeen.CRASHED)
 
 
 _LIFECYCLE_STATUS = {
@@ -83,6 +100,7 @@ _COMMAND_STATUS = {
     "reboot": Status.RESTARTING,
     "reset": Status.RESTARTING,
     "rebuild": Status.REBUILDING,
+    "change_type": Status.RESIZING,
     "migrate": Status.MIGRATING,
 }
 _POWER_STATUS = {
@@ -107,13 +125,26 @@ def shown_status(facts: ServerFacts) -> Status:
     return _POWER_STATUS[PowerSeen(facts.power_seen)]
 
 
+def status_tables() -> tuple[
+    Mapping[Lifecycle, Status], Mapping[str, Status], Mapping[PowerSeen, Status]
+]:
+    """What `shown_status` looks up, in its order: by lifecycle, by open command, by power."""
+    return _LIFECYCLE_STATUS, _COMMAND_STATUS, _POWER_STATUS
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a verb is allowed. `power` maps what was seen to the sentence that refuses it."""
+    """When a verb is allowed.
+
+    `refused_power` maps what was seen to the sentence that refuses it, with `power_code`;
+    `refused_if` does so for facts that are yes or no.
+    """
 
     role: Role
     lifecycles: frozenset[Lifecycle] = frozenset({Lifecycle.ACTIVE})
     refused_power: Mapping[PowerSeen, str] | None = None
+    power_code: str = "conflict"
+    refused_if: Mapping[str, str] = field(default_factory=dict)
     alone: bool = True  # not while an action is open
     protected_by: str | None = None
     while_suspended: bool = False
@@ -129,6 +160,12 @@ _NOT_RUNNING = {
     **_IS_OFF,
     PowerSeen.PAUSED: "Its host has paused it, so it cannot answer. Power it off instead.",
 }
+_NOT_OFF = {
+    PowerSeen.RUNNING: "It is running. Shut it down first.",
+    PowerSeen.PAUSED: "Its host has paused it. Power it off first.",
+    PowerSeen.UNKNOWN: "It is not known whether it is off. Please try again in a moment.",
+    PowerSeen.MISSING: "It is missing on its host. Support has to look at it.",
+}
 
 RULES: Mapping[Verb, Rule] = {
     Verb.POWER_ON: Rule(Role.OPERATOR, refused_power=_IS_ON),
@@ -139,6 +176,20 @@ RULES: Mapping[Verb, Rule] = {
     Verb.REBOOT: Rule(Role.OPERATOR, refused_power=_NOT_RUNNING),
     Verb.RESET: Rule(Role.OPERATOR, refused_power=_IS_OFF),
     Verb.REBUILD: Rule(Role.ADMIN, protected_by="protect_rebuild"),
+    Verb.CHANGE_TYPE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
+    Verb.CREATE_IMAGE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
+    Verb.ENABLE_RESCUE: Rule(
+        Role.ADMIN,
+        refused_if={
+            "rescue_enabled": "Its next start boots the rescue system already.",
+            "may_run_rescue": "It runs the rescue system now. Restart or stop it first.",
+        },
+    ),
+    Verb.DISABLE_RESCUE: Rule(
+        Role.ADMIN,
+        refused_if={"rescue_not_enabled": "The rescue system is not enabled."},
+        while_suspended=True,
+    ),
     Verb.RENAME: Rule(Role.ADMIN, alone=False),
     Verb.RESET_PASSWORD: Rule(Role.ADMIN),
     Verb.CHANGE_PROTECTION: Rule(Role.ADMIN, alone=False),
@@ -169,15 +220,29 @@ def why_not(verb: Verb, facts: ServerFacts) -> Refused | None:
         return Refused("protected", "It is protected. Remove the protection first.")
     if rule.alone and facts.open_command is not None:
         return Refused("locked", _busy(facts))
+    for fact, sentence in rule.refused_if.items():
+        if getattr(facts, fact):
+            return Refused("conflict", sentence)
+    return _why_not_with_its_power(rule, facts)
+
+
+def _why_not_with_its_power(rule: Rule, facts: ServerFacts) -> Refused | None:
     if facts.host_reachable and rule.refused_power is not None:
         sentence = rule.refused_power.get(PowerSeen(facts.power_seen))
         if sentence is not None:
-            return Refused("conflict", sentence)
+            return Refused(rule.power_code, sentence)
     return None
 
 
+_HOUSEKEEPING = {
+    "scrub_seed": "the clean-up after its first boot",
+    "scrub_rescue_seed": "the clean-up after its rescue",
+}
+
+
 def _busy(facts: ServerFacts) -> str:
-    doing = (facts.open_command or "").replace("_", " ")
+    command = facts.open_command or ""
+    doing = _HOUSEKEEPING.get(command, command.replace("_", " "))
     if facts.open_state == "parked":
         return f"The last {doing} needs the attention of our staff."
     return f"Please wait: {doing} is not finished yet."

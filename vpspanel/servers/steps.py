@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from hosts.errors import StagingBusy
 from hosts.images.errors import ImageError
-from hosts.models import GIB, StagedImage
+from hosts.models import GIB, Image, StagedImage
 from hosts.staging import stage
 from hosts.virt.errors import AgentUnavailable, ForeignObject, NotFound
 from hosts.virt.seed import build_seed
@@ -23,6 +23,7 @@ from vpspanel.actions.errors import Fail, Retry, Wait
 from vpspanel.events.services import record_event
 from vpspanel.sealing import unseal
 from vpspanel.servers.blueprint import SEED_BYTES, Secrets
+from vpspanel.servers.booting import define_wanted
 from vpspanel.servers.site import PATIENCE, Site, host_answers, planned_site_of, site_of
 
 # --- disks ------------------------------------------------------------------
@@ -41,7 +42,12 @@ def stage_new_image(context: Context) -> Outcome:
 
 
 def _stage(site: Site) -> None:
-    image, pool = site.image(), site.pool()
+    stage_on_pool(site, site.image())
+
+
+def stage_on_pool(site: Site, image: Image) -> None:
+    """The image lies on the pool of the server."""
+    pool = site.pool()
 
     def say(sent: int) -> None:
         site.context.progress(sent * 100 // max(1, image.size_bytes), "Copying the image")
@@ -107,9 +113,10 @@ def delete_all_disks(context: Context) -> Outcome:
 
 
 def delete_old_disks(context: Context) -> Outcome:
-    """Of all disks of the server only the one in use, and its seed, are left."""
+    """Of all disks of the server only the one in use, its seed and a rescue to come are left."""
     site = site_of(context)
-    _delete_volumes(site, keep=(site.server.disk_volume(), site.server.seed_volume))
+    rescue = site.server.rescue_volumes if site.server.rescue_enabled else ()
+    _delete_volumes(site, keep=(site.server.disk_volume(), site.server.seed_volume, *rescue))
     return Outcome()
 
 
@@ -134,9 +141,8 @@ def create_seed(context: Context) -> Outcome:
 def create_new_seed(context: Context) -> Outcome:
     """The cloud-init disk of the first boot after a rebuild: with keys there is no password."""
     site = planned_site_of(context)
-    secrets = site.first_boot_secrets()
-    if site.server.authorized_keys:
-        secrets = replace(secrets, root_password_hash="")
+    # Empty with keys: then there is no password.
+    secrets = replace(site.first_boot_secrets(), root_password_hash=site.server.next_password_hash)
     _write_seed(site, secrets)
     return Outcome(commit=lambda: site.change(seed_secret_since=timezone.now()))
 
@@ -149,8 +155,10 @@ def delete_seed(context: Context) -> None:
 
 
 def restore_seed(context: Context) -> None:
-    """Undo of `create_new_seed`: the old disk has booted before and needs no secret."""
-    _write_seed(site_of(context), Secrets())
+    """Undo of `create_new_seed`: what the old disk may still have to read in its first boot."""
+    site = site_of(context)
+    has_booted = context.action.args["has_booted"]
+    _write_seed(site, Secrets() if has_booted else site.first_boot_secrets())
 
 
 def scrub_seed(context: Context) -> Outcome:
@@ -179,7 +187,7 @@ def _write_seed(
 def set_root_password(context: Context) -> Outcome:
     """Root has the new password: at once through the guest agent, else from the next boot on."""
     site = site_of(context)
-    sealed = bytes(site.server.root_password_sealed)
+    sealed = bytes(site.server.next_password_sealed)
     if not sealed:
         raise Fail("password_gone", "The new password is no longer there. Please ask for another.")
     try:
@@ -190,22 +198,30 @@ def set_root_password(context: Context) -> Outcome:
             raise
         return _set_at_boot(site)
     # A first boot that may still be going on needs the hash, until its seed is scrubbed.
-    changes = {} if site.server.seed_secret_since else {"root_password_hash": ""}
-    return _password_set(site, "The new root password is set", changes)
+    kept = site.server.next_password_hash if site.server.seed_secret_since else ""
+    return _password_set(site, "The new root password is set", root_password_hash=kept)
 
 
 def _set_at_boot(site: Site) -> Outcome:
-    server = site.server
-    secrets = site.first_boot_secrets() if server.seed_secret_since else Secrets()
-    _write_seed(site, secrets, boot_hash=server.root_password_hash)
+    fresh = site.server.next_password_hash
+    secrets = Secrets()
+    if site.server.seed_secret_since:
+        secrets = replace(site.first_boot_secrets(), root_password_hash=fresh)
+    _write_seed(site, secrets, boot_hash=fresh)
     how = "The new root password takes effect at the next boot"
-    return _password_set(site, how, {"seed_secret_since": timezone.now()})
+    return _password_set(site, how, root_password_hash=fresh, seed_secret_since=timezone.now())
 
 
-def _password_set(site: Site, how: str, changes: dict[str, Any]) -> Outcome:
+def _password_set(site: Site, how: str, **changes: Any) -> Outcome:
+    """It is the one in use from now on."""
+
     def commit() -> None:
-        if changes:
-            site.change(**changes)
+        site.change(
+            root_password_sealed=site.server.next_password_sealed,
+            next_password_sealed=b"",
+            next_password_hash="",
+            **changes,
+        )
         record_event(
             "server.password_set",
             how,
@@ -220,10 +236,7 @@ def _password_set(site: Site, how: str, changes: dict[str, Any]) -> Outcome:
 def forget_boot_password(context: Context) -> None:
     """Undo of `set_root_password`: no boot sets a password that nobody will be shown."""
     site = site_of(context)
-    secrets = Secrets()
-    if site.server.seed_secret_since:
-        secrets = replace(site.first_boot_secrets(), root_password_hash="")
-    _write_seed(site, secrets)
+    _write_seed(site, site.first_boot_secrets() if site.server.seed_secret_since else Secrets())
 
 
 # --- filter and domain ------------------------------------------------------
@@ -251,10 +264,10 @@ def remove_network_filter(context: Context) -> Outcome:
 
 
 def define_domain(context: Context) -> Outcome:
-    """The guest is defined as the records say."""
+    """The guest is defined as the records say, with the system that its next start boots."""
     site = site_of(context)
     with host_answers():
-        site.driver.define(site.blueprint().domain())
+        define_wanted(site)
     return Outcome()
 
 
@@ -267,8 +280,10 @@ def define_new_domain(context: Context) -> Outcome:
 
 
 def restore_domain(context: Context) -> None:
-    """Undo of `define_new_domain`: the definition with the old disk."""
-    define_domain(context)
+    """Undo of `define_new_domain`: the definition with the old disk and what ran on it."""
+    site = site_of(context)
+    with host_answers():
+        site.driver.define(site.blueprint().domain(rescue=site.server.in_rescue))
 
 
 def undefine_domain(context: Context) -> None:

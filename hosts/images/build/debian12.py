@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def build_debian12(
 
     `refresh` builds again even so, with the packages that the mirror has today.
     Takes about two minutes. Needs root, a Debian mirror and `PROGRAMS`.
-    Raises ImageError: MISSING_PACKAGE, BUILD_FAILED or DISK_FULL.
+    Raises ImageError: NEEDS_ROOT, MISSING_PACKAGE, BUILD_FAILED or DISK_FULL.
     """
     key = recipe_key(SYSTEM, *(HERE / f"{name}.py" for name in RECIPE))
     with build_lock(workdir, NAME):
@@ -66,11 +67,22 @@ def build_debian12(
         if found:
             progress("done", 100)
             return found
+        _need_root()
         need_programs(PROGRAMS, grub=bootdisk.GRUB_FILES)
         with scratch(workdir, NAME) as folder:
             built = _build(folder, workdir, key, progress)
         progress("done", 100)
         return built
+
+
+def _need_root() -> None:
+    """Its root file system has owners, and is made in it by its own programs."""
+    if os.geteuid() != 0:
+        raise ImageError(
+            ImageErrorCode.NEEDS_ROOT,
+            "only root can build this image; as another user fetch Debian's own: "
+            "manage.py image_fetch debian-12",
+        )
 
 
 def _build(folder: Path, workdir: Path, key: str, progress: Progress) -> BuiltImage:

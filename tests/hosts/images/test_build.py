@@ -17,6 +17,7 @@ from hosts.images.build import (
     REQUIRED_PACKAGES,
     BuiltImage,
     bootdisk,
+    build_debian12,
     build_tiny,
     initramfs,
     recipe,
@@ -183,3 +184,10 @@ def test_two_builds_are_equal_to_the_byte(tiny: BuiltImage, tmp_path: Path) -> N
         assert other.sha256 == tiny.sha256
     manifest = json.loads(other.path.with_suffix(".json").read_text())
     assert manifest["sha256"] == other.sha256
+
+
+def test_without_root_it_says_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(ImageError, match="image_fetch debian-12") as refused:
+        build_debian12(tmp_path)
+    assert refused.value.code is ImageErrorCode.NEEDS_ROOT

@@ -1,0 +1,180 @@
+"""Every program tries every address of the API with every method. The table is the plan.
+
+An address that is not in the table fails the test: whoever adds one says what is there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from tests.access.addresses import all_addresses
+from tests.api.asking import Api, program, project_of_charlie
+from tests.world import World, make_world
+from vpspanel.accounts.models import Account, ApiToken, SSHKey
+from vpspanel.actions.models import Action
+from vpspanel.api.absent import COLLECTIONS
+from vpspanel.api.server_actions import UNSUPPORTED, VERBS
+from vpspanel.servers.models import Server
+
+# What everybody's is the same for all; what is a project's is not there for others.
+EVERYBODYS, PROJECTS, MINE = "everybody's", "the project's", "one of the project's"
+
+# name -> (whose it is, methods). A token that only reads may GET.
+PLAN: dict[str, tuple[str, str]] = {
+    "actions": (PROJECTS, "GET"),
+    "action": (MINE, "GET"),
+    "locations": (EVERYBODYS, "GET"),
+    "location": (EVERYBODYS, "GET"),
+    "datacenters": (EVERYBODYS, "GET"),
+    "datacenter": (EVERYBODYS, "GET"),
+    "server_types": (EVERYBODYS, "GET"),
+    "server_type": (EVERYBODYS, "GET"),
+    "pricing": (EVERYBODYS, "GET"),
+    "images": (EVERYBODYS, "GET"),
+    "image": (EVERYBODYS, "GET"),
+    "ssh_keys": (PROJECTS, "GET POST"),
+    "ssh_key": (MINE, "GET PUT DELETE"),
+    "servers": (PROJECTS, "GET POST"),
+    "servers_actions": (PROJECTS, "GET"),
+    "servers_action": (MINE, "GET"),
+    "server": (MINE, "GET PUT DELETE"),
+    "server_actions": (MINE, "GET"),
+    "server_action": (MINE, "GET"),
+    **{f"server_verb:{verb}": (MINE, "POST") for verb in (*VERBS, *UNSUPPORTED)},
+}
+ABSENT = {name for one in COLLECTIONS for name in (one, f"{one}_actions", f"{one}_one")}
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+PEOPLE = ("nobody", "stranger", "reader", "writer", "suspended")
+
+
+@pytest.fixture
+def world(db: None) -> World:
+    """A running server and a key of Alice."""
+    world = make_world()
+    world.running("web")
+    SSHKey.objects.create(
+        project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
+    )
+    return world
+
+
+def program_of(world: World, person: str) -> Api:
+    """Somebody's program."""
+    if person == "nobody":
+        return Api(base="")
+    project = project_of_charlie(world) if person == "stranger" else world.project
+    if person == "suspended":
+        Account.objects.filter(pk=project.account_id).update(suspended_at=timezone.now())
+    secret = program(project, may_write=person != "reader").secret
+    return Api(secret, base="")
+
+
+def names() -> list[str]:
+    """Every address of the API."""
+    return [name.removeprefix("api:") for name, _ in all_addresses() if name.startswith("api:")]
+
+
+def address(name: str) -> str:
+    """With the ids of Alice's things."""
+    name, _, verb = name.partition(":")
+    route = dict(all_addresses())[f"api:{name}"]
+    ids: dict[str, int | str] = {}
+    if ":pk>" in route:
+        kind = {"ssh_key": SSHKey, "location": None, "datacenter": None}.get(name, Server)
+        kind = {"server_type": None, "image": None}.get(name, kind)
+        ids["pk"] = kind.objects.get().pk if kind else _shared(name)
+    if ":action_id>" in route:
+        ids["action_id"] = Action.objects.order_by("pk")[0].pk
+    if verb:
+        ids["verb"] = verb
+    path = reverse(f"api:{name}", kwargs=ids)
+    return f"{path}?id={Action.objects.order_by('pk')[0].pk}" if name == "actions" else path
+
+
+def _shared(name: str) -> int:
+    server = Server.objects.get()
+    image_id = server.image_id or 0
+    return {"server_type": server.server_type_id, "image": image_id}.get(name, server.location_id)
+
+
+def records() -> dict[str, Any]:
+    """What must not change when somebody is refused."""
+    return {
+        "actions": list(Action.objects.values_list("pk", "state")),
+        "servers": list(Server.objects.values()),
+        "keys": list(SSHKey.objects.values()),
+        "tokens": list(ApiToken.objects.values_list("pk", "digest", "may_write")),
+    }
+
+
+def test_the_plan_names_every_address() -> None:
+    planned = {name.partition(":")[0] for name in PLAN}
+    assert sorted(names()) == sorted([*planned, *ABSENT, "not_there"])
+
+
+@pytest.mark.parametrize("person", PEOPLE)
+@pytest.mark.parametrize("method", METHODS)
+def test_nobody_gets_more_than_planned(world: World, person: str, method: str) -> None:
+    api = program_of(world, person)
+    for name, (whose, methods) in PLAN.items():
+        before = records()
+        answer = api.ask(method, address(name), None if method == "GET" else {})
+        told = (name, answer.status_code, answer.content)
+        if method == "GET" and "GET" in methods and person != "nobody":
+            is_there = whose != MINE or person != "stranger"
+            assert answer.status_code == (200 if is_there else 404), told
+        elif person == "nobody":
+            assert answer.status_code == 401, told
+        elif person == "reader" and method != "GET":
+            assert b"token_readonly" in answer.content, told
+        elif method not in methods.split():
+            assert answer.status_code == 405, told
+        elif person == "stranger" and whose == MINE:
+            assert answer.status_code == 404, told
+        else:
+            # An empty body is not enough to do anything, or the thing may be done.
+            assert answer.status_code in (200, 201, 204, 403, 409, 422, 423), told
+            _put_back(before)
+            continue
+        assert records() == before, told
+
+
+def _put_back(before: dict[str, Any]) -> None:
+    """Let the next address find what this one found."""
+    Action.objects.exclude(pk__in=[pk for pk, _ in before["actions"]]).delete()
+    for row in before["servers"]:
+        Server.objects.filter(pk=row["id"]).update(**row)
+    if not SSHKey.objects.exists():
+        SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
+
+
+MAY_BE_STOPPED = ("server_verb:poweroff",)
+
+
+def test_a_suspended_account_changes_no_server(world: World) -> None:
+    api = program_of(world, "suspended")
+    before = records()["servers"]
+    for name, (_, methods) in PLAN.items():
+        if not name.startswith("server") or name in MAY_BE_STOPPED:
+            continue
+        for method in set(methods.split()) - {"GET", "DELETE"}:
+            answer = api.ask(method, address(name), {"name": "x"} if method == "PUT" else {})
+            assert answer.status_code in (403, 422), (name, answer.content)
+    assert records()["servers"] == before
+
+
+def test_the_same_words_for_what_is_not_there_and_what_is_not_theirs(world: World) -> None:
+    api = program_of(world, "stranger")
+    for name, (whose, methods) in PLAN.items():
+        if whose != MINE:
+            continue
+        for method in methods.split():
+            theirs = api.ask(method, address(name), {} if method != "GET" else None)
+            missing = re.sub(r"(?<=/)\d+", "999999", address(name))
+            answer = api.ask(method, missing, {} if method != "GET" else None)
+            assert (theirs.status_code, theirs.content) == (answer.status_code, answer.content)

@@ -1,0 +1,133 @@
+"""A tour of everything with hcloud's own Python client, whichever version is on the path.
+
+It runs as a process of its own, `tour.py ENDPOINT TOKEN IMAGE PUBLIC-KEY`, and prints what it saw
+as JSON. It knows nothing of the panel.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from importlib.metadata import version
+from typing import Any
+
+from hcloud import APIException, Client
+from hcloud.actions import ActionFailedException
+
+ENDPOINT, TOKEN, IMAGE, PUBLIC_KEY = sys.argv[1:5]
+USER_DATA = "#cloud-config\nwrite_files:\n- {path: /root/tour, content: hello}\n"
+# Two versions, two sets of types: none.
+client: Any = Client(token=TOKEN, api_endpoint=ENDPOINT, poll_interval=0.3)
+seen: dict[str, Any] = {"version": version("hcloud")}
+
+
+def done(answer: Any) -> None:
+    """Wait as a script would; older clients answer with the action itself."""
+    getattr(answer, "action", answer).wait_until_finished()
+
+
+def refused(call: Any, *args: Any, **kwargs: Any) -> str:
+    """The code of the refusal."""
+    try:
+        call(*args, **kwargs)
+    except APIException as error:
+        return str(error.code)
+    return "nothing was refused"
+
+
+def status() -> str:
+    """Of the server, asked anew."""
+    return str(client.servers.get_by_id(server.id).status)
+
+
+location = client.locations.get_all()[0]
+plan = client.server_types.get_by_name("nano")
+image = client.images.get_by_name_and_architecture(IMAGE, "x86")
+assert plan is not None
+assert image is not None
+seen["plan"] = [plan.cores, plan.memory, plan.disk, plan.prices[0]["price_hourly"]["net"]]
+seen["no such thing"] = [
+    client.images.get_by_name_and_architecture("missing", "x86"),
+    client.servers.get_by_name("missing"),
+    client.ssh_keys.get_by_name("missing"),
+]
+
+key = client.ssh_keys.create(name="tour", public_key=PUBLIC_KEY)
+assert client.ssh_keys.get_by_fingerprint(key.fingerprint).id == key.id
+key = key.update(name="tour-key", labels={"made": "by-tour"})
+seen["key"] = [key.name, key.labels, [k.name for k in client.ssh_keys.get_all(name="tour-key")]]
+
+order: dict[str, Any] = {
+    "name": "tour",
+    "server_type": plan,
+    "image": image,
+    "ssh_keys": [key],
+    "location": location,
+    "labels": {"env": "test"},
+    "user_data": USER_DATA,
+}
+made = client.servers.create(**order)
+server = made.server
+seen["made"] = [server.status, made.root_password, made.next_actions]
+seen["twice"] = refused(client.servers.create, **order)
+made.action.wait_until_finished()
+server = client.servers.get_by_name("tour")
+assert server is not None
+seen["server"] = [
+    server.status,
+    server.server_type.name,
+    server.image.name,
+    server.location.name if hasattr(server, "location") and server.location else "",
+    server.labels,
+    server.public_net.ipv6.ip.endswith("/64"),
+    server.public_net.primary_ipv4.id == server.public_net.ipv4.id
+    if hasattr(server.public_net.ipv4, "id")
+    else True,
+]
+seen["address"] = server.public_net.ipv4.ip
+seen["selected"] = [s.name for s in client.servers.get_all(label_selector="env in (test)")]
+seen["not selected"] = [s.name for s in client.servers.get_all(label_selector="env!=test")]
+
+power = []
+for verb in ("power_off", "power_on", "reset", "power_off", "power_off", "power_on"):
+    done(getattr(server, verb)())
+    power.append(status())
+seen["power"] = power
+
+done(server.change_protection(delete=True, rebuild=True))
+seen["protected"] = [refused(server.delete), refused(server.rebuild, image)]
+done(server.change_protection(delete=False, rebuild=False))
+
+done(server.rebuild(image))
+server = server.update(name="tour-two", labels={})
+seen["rebuilt"] = [server.name, server.status, server.image.name, server.labels]
+seen["commands"] = sorted({action.command for action in server.get_actions()})
+
+reset = server.reset_password()
+seen["password"] = len(reset.root_password)
+try:
+    reset.action.wait_until_finished()
+except ActionFailedException as error:
+    seen["password action"] = str(error)
+
+seen["absent"] = [
+    len(getattr(client, name).get_all())
+    for name in ("volumes", "networks", "firewalls", "floating_ips", "load_balancers", "isos")
+]
+seen["unsupported"] = [
+    refused(client.firewalls.create, name="x"),
+    refused(server.enable_backup),
+    refused(client.volumes.create, size=10, name="x", location=location),
+]
+
+done(server.delete())
+for _ in range(20):
+    gone = client.servers.get_by_name("tour-two") is None
+    if gone:
+        break
+    time.sleep(0.5)
+seen["gone"] = [gone, refused(client.servers.get_by_id, server.id)]
+key.delete()
+seen["keys"] = len(client.ssh_keys.get_all())
+print(json.dumps(seen))

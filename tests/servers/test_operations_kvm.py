@@ -1,0 +1,170 @@
+"""Rescue, plan and snapshot with a real guest: what it sees, and that its disk is what it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from hosts.images.build.tiny import build_tiny
+from hosts.images.inspect import inspect_image
+from hosts.library import image_path
+from hosts.models import Image
+from tests.audit import assert_clean
+from tests.kvm import KvmHost, kvm_host
+from tests.servers.real_world import real
+from tests.world import World, due_now, make_plan, work
+from vpspanel.accounts.models import SSHKey
+from vpspanel.accounts.services import add_ssh_key
+from vpspanel.actions.models import Action
+from vpspanel.servers import services
+from vpspanel.servers.models import Server
+from vpspanel.servers.rescue import enable_rescue
+from vpspanel.servers.resizing import change_type
+from vpspanel.servers.snapshots import create_image
+
+__all__ = ["kvm_host", "real"]
+
+pytestmark = pytest.mark.qemu
+
+ANSWERS_WITHIN = 120.0
+
+
+class Shell:
+    """Root's shell in the guest of one server, over SSH from its host."""
+
+    def __init__(self, host: KvmHost, key: Path, server: Server) -> None:
+        self._host = host
+        address = server.primary_ips.get(address__family=4).address.address
+        options = [
+            *("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes"),
+            *("ConnectTimeout=5", "LogLevel=ERROR"),
+        ]
+        named = [f"-o{option}" for option in options]
+        self._line = ["ssh", "-i", str(key), *named, f"root@{address}"]
+
+    def run(self, command: str) -> str:
+        """What the command prints; it must succeed."""
+        return self._host.exec(*self._line, command).strip()
+
+    def wait_for(self, hostname: str) -> None:
+        """Until the system that is called so answers."""
+        until = time.monotonic() + ANSWERS_WITHIN
+        while self._host.exec(*self._line, "hostname", check=False).strip() != hostname:
+            assert time.monotonic() < until, f"{hostname} does not answer"
+            time.sleep(0.5)
+
+
+@pytest.fixture
+def tiny(real: World) -> Image:
+    """The tiny system in the place of the world's first image."""
+    cache = Path(os.environ.get("VPSPANEL_IMAGES", settings.BASE_DIR / "var" / "images"))
+    built = build_tiny(cache)
+    name = f"{built.sha256}.qcow2"
+    shutil.copy(built.path, Path(settings.IMAGE_DIR) / name)
+    image = real.images[0]
+    image.sha256, image.file = built.sha256, name
+    image.size_bytes = built.path.stat().st_size
+    image.virtual_size_bytes = inspect_image(built.path).virtual_size_bytes
+    image.save()
+    return image
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path
+
+
+@pytest.fixture
+def key(real: World, key_file: Path) -> SSHKey:
+    public = key_file.with_suffix(".pub").read_text()
+    return add_ssh_key(real.alice, project=real.project, name="test", public_key=public)
+
+
+def finish(action: Action, seconds: float = 120) -> None:
+    """Work until it has succeeded."""
+    until = time.monotonic() + seconds
+    while True:
+        due_now()
+        work()
+        action.refresh_from_db()
+        if not action.is_open:
+            break
+        assert time.monotonic() < until, action.detail
+        time.sleep(0.5)
+    assert action.state == "success", action.error_detail
+
+
+@pytest.fixture
+def do(real: World) -> Callable[[Callable[..., Action], Server], None]:
+    """Does a verb to a server, as Alice."""
+    return lambda verb, server: finish(verb(real.alice, server.pk))
+
+
+def test_rescue_a_larger_plan_and_a_snapshot(
+    real: World,
+    tiny: Image,
+    key: SSHKey,
+    key_file: Path,
+    kvm_host: KvmHost,
+    do: Callable[[Callable[..., Action], Server], None],
+) -> None:
+    server = real.running("web", ssh_keys=[key])
+    shell = Shell(kvm_host, key_file, server)
+    shell.wait_for("web")
+    shell.run("echo kept > /root/marker && sync")
+
+    finish(enable_rescue(real.alice, server.pk, ssh_keys=[key]).action)
+    assert shell.run("hostname") == "web"
+    do(services.reset, server)
+    shell.wait_for("rescue")
+    assert {"vda", "vdb", "vdb1"} <= set(shell.run("cat /proc/partitions").split())
+    assert "/dev/vdb" not in shell.run("cat /proc/mounts")
+    assert shell.run("mount /dev/vdb1 /mnt && cat /mnt/root/marker; umount /mnt") == "kept"
+    assert_clean()
+
+    do(services.reboot, server)
+    shell.wait_for("web")
+    assert shell.run("cat /root/marker") == "kept"
+    assert_clean()
+
+    assert has_private_screen(kvm_host, server)
+    do(services.power_off, server)
+    large = make_plan(real, "large", vcpus=2, memory_mib=256, disk_gib=3)
+    finish(change_type(real.alice, server.pk, server_type=large, keep_disk=False))
+    do(services.power_on, server)
+    shell.wait_for("web")
+    assert shell.run("nproc") == "2"
+    assert int(shell.run("cat /sys/block/vda/size")) * 512 == 3 * 1024**3
+    assert int(shell.run("awk '/MemTotal/ { print $2 }' /proc/meminfo")) > 200_000
+    assert shell.run("cat /root/marker") == "kept"
+    assert has_private_screen(kvm_host, server)
+    assert_clean()
+
+    do(services.power_off, server)
+    made = create_image(real.alice, server.pk)
+    finish(made.action)
+    image = Image.objects.get(pk=made.image.pk)
+    assert inspect_image(image_path(image)).virtual_size_bytes == 3 * 1024**3
+    assert image.size_bytes < 200 * 1024**2
+    do(services.delete, server)
+    twin = real.running("twin", image=image, server_type=large, ssh_keys=[key])
+    shell = Shell(kvm_host, key_file, twin)
+    shell.wait_for("twin")
+    assert shell.run("cat /root/marker") == "kept"
+    do(services.delete, twin)
+    assert_clean()
+
+
+def has_private_screen(host: KvmHost, server: Server) -> bool:
+    """Whether the guest's screen is a UNIX socket, which somebody else cannot reach."""
+    described = host.exec("virsh", "dumpxml", str(server.uuid))
+    return "<listen type='socket'" in described

@@ -1,0 +1,37 @@
+"""Which role an actor has in which project: a person by membership, a program by its token."""
+
+from __future__ import annotations
+
+from vpspanel.accounts.models import ApiToken, Member, Role
+from vpspanel.events.actor import Actor
+
+
+def acts_as_root(actor: Actor) -> bool:
+    """True for the system itself and for commands of the operator."""
+    return actor.user is None and actor.via in ("command", "system")
+
+
+def roles_of(actor: Actor) -> dict[int, Role]:
+    """The role in each project that the actor has one in."""
+    if actor.token is not None:
+        return {actor.token.project_id: _role_of_token(actor.token)}
+    if actor.user is None or not actor.user.is_active:
+        return {}
+    rows = Member.objects.filter(user=actor.user).values_list("project_id", "role")
+    return {project_id: Role(role) for project_id, role in rows}
+
+
+def role_in(actor: Actor, project_id: int) -> Role | None:
+    """The actor's role in one project, or None."""
+    if actor.token is not None:
+        return roles_of(actor).get(project_id)
+    if actor.user is None or not actor.user.is_active:
+        return None
+    member = Member.objects.filter(project_id=project_id, user=actor.user)
+    role = member.values_list("role", flat=True).first()
+    return Role(role) if role else None
+
+
+def _role_of_token(token: ApiToken) -> Role:
+    """What concerns people and money stays with people: a token is never an owner."""
+    return Role.ADMIN if token.may_write else Role.READER

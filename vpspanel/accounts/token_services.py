@@ -1,0 +1,177 @@
+"""API tokens: made, revoked, recognised."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from vpspanel.accounts.models import ApiToken, Project, Role, StoredAnswer
+from vpspanel.accounts.roles import acts_as_root, role_in
+from vpspanel.accounts.tokens import digest, is_secret, new_secret
+from vpspanel.errors import NotFound, Refused
+from vpspanel.events.actor import Actor
+from vpspanel.events.services import record_event
+
+TOKENS_PER_PROJECT = 50
+NETWORKS_PER_TOKEN = 20
+NAME_LENGTH = 80
+ANSWERS_KEPT = timedelta(days=1)
+MAY_CHANGE_TOKENS = (Role.OWNER, Role.ADMIN)
+_USE_NOTED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeToken:
+    """A new token. The secret is here and nowhere else."""
+
+    token: ApiToken
+    secret: str
+
+
+@transaction.atomic
+def create_token(
+    actor: Actor,
+    *,
+    project: Project,
+    name: str,
+    may_write: bool,
+    expires: datetime | None = None,
+    networks: Iterable[str] = (),
+) -> MadeToken:
+    """A token for the project, usable until `expires` and from `networks` (anywhere if empty).
+
+    Raises `NotFound` for strangers and `Refused`.
+    """
+    require_token_role(actor, project)
+    name = _clean_name(name)
+    ranges = _clean_networks(networks)
+    if expires is not None and expires <= timezone.now():
+        raise Refused("invalid_input", "The end lies in the past.", field="expires")
+    if project.api_tokens.count() >= TOKENS_PER_PROJECT:
+        message = f"A project may have {TOKENS_PER_PROJECT} API tokens."
+        raise Refused("resource_limit_exceeded", message)
+    secret = new_secret()
+    try:
+        with transaction.atomic():
+            token = ApiToken.objects.create(
+                project=project,
+                name=name,
+                digest=digest(secret),
+                hint=secret[-4:],
+                may_write=may_write,
+                networks=ranges,
+                expires=expires,
+                created_by=actor.user,
+            )
+    except IntegrityError:
+        message = f"Another token of the project is called “{name}”."
+        raise Refused("uniqueness_error", message, field="name") from None
+    _say(actor, token, "api_token.created", "was made", may_write=may_write, networks=ranges)
+    return MadeToken(token, secret)
+
+
+@transaction.atomic
+def revoke_token(actor: Actor, *, project: Project, token_id: int) -> None:
+    """Forget a token: nothing keeps a copy, so its next request is refused."""
+    require_token_role(actor, project)
+    token = project.api_tokens.filter(pk=token_id).first()
+    if token is None:
+        raise NotFound("API token")
+    _say(actor, token, "api_token.revoked", "was revoked", last_used=str(token.last_used or ""))
+    token.delete()
+
+
+def find_token(secret: str) -> ApiToken | None:
+    """The token of that secret, with project and account, unless it has expired or is unknown."""
+    if not is_secret(secret):
+        return None
+    tokens = ApiToken.objects.select_related("project__account").filter(
+        Q(expires__isnull=True) | Q(expires__gt=timezone.now()), digest=digest(secret)
+    )
+    return tokens.first()
+
+
+def allows_address(token: ApiToken, ip: str | None) -> bool:
+    """Whether the token may be used from there."""
+    if not token.networks:
+        return True
+    try:
+        address = ipaddress.ip_address(ip or "")
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in ipaddress.ip_network(network) for network in token.networks)
+
+
+def note_use(token: ApiToken, ip: str | None) -> None:
+    """Remember when and from where it was used last; at most one write a minute."""
+    now = timezone.now()
+    since = now - _USE_NOTED_EVERY
+    if token.last_used is not None and token.last_used > since:
+        return
+    unnoted = ApiToken.objects.filter(Q(last_used__isnull=True) | Q(last_used__lte=since))
+    unnoted.filter(pk=token.pk).update(last_used=now, last_ip=ip)
+
+
+def forget_old_answers(now: datetime) -> int:
+    """Forget what was answered to idempotency keys a day ago; how many were forgotten."""
+    old = StoredAnswer.objects.filter(created__lt=now - ANSWERS_KEPT)
+    return old.delete()[0]
+
+
+def require_token_role(actor: Actor, project: Project) -> None:
+    """Raises `NotFound` unless the actor is a member, `Refused` unless it may change tokens.
+
+    A token makes no tokens: what is revoked would live on in its children.
+    """
+    if acts_as_root(actor):
+        return
+    role = role_in(actor, project.pk)
+    if role is None:
+        raise NotFound("project")
+    if role not in MAY_CHANGE_TOKENS or actor.token is not None:
+        raise Refused("forbidden", "Your role in this project may not change its API tokens.")
+
+
+def _clean_name(name: str) -> str:
+    name = " ".join(name.split())
+    if not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
+        message = f"A token's name has 1 to {NAME_LENGTH} characters."
+        raise Refused("invalid_input", message, field="name")
+    return name
+
+
+def _clean_networks(networks: Iterable[str]) -> list[str]:
+    """In their usual form, without repetitions. Raises `Refused` for what is none."""
+    found: list[str] = []
+    for text in networks:
+        try:
+            network = str(ipaddress.ip_network(text.strip(), strict=False))
+        except ValueError:
+            message = f"“{text[:60]}” is not an address or network such as 192.0.2.0/24."
+            raise Refused("invalid_input", message, field="networks") from None
+        if network not in found:
+            found.append(network)
+    if len(found) > NETWORKS_PER_TOKEN:
+        message = f"A token may have {NETWORKS_PER_TOKEN} networks."
+        raise Refused("invalid_input", message, field="networks")
+    return found
+
+
+def _say(actor: Actor, token: ApiToken, kind: str, what: str, **data: Any) -> None:
+    record_event(
+        kind,
+        f"API token {token.name} {what}",
+        resource=("api_token", token.pk),
+        project_id=token.project_id,
+        actor=actor,
+        **data,
+    )

@@ -1,0 +1,125 @@
+"""Actions: what clients poll until it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from django.db import connection
+from django.db.models import QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from vpspanel.actions.command import registry
+from vpspanel.actions.models import FINAL_STATES, Action
+from vpspanel.api.listing import choices, ids, number, ordered, page_of
+from vpspanel.api.shapes.actions import STATES, ActionShape, action_shape
+from vpspanel.api.view import ApiView
+from vpspanel.errors import NotFound, Refused
+from vpspanel.servers.access import get_server
+
+COLUMNS = {
+    "id": "id",
+    "command": "command",
+    "status": "state",
+    "progress": "progress",
+    "started": "started",
+    "finished": "finished",
+}
+LONGEST_WAIT = 60  # seconds
+LOOK_EVERY = 0.5
+# Each waiting request holds a thread. Whoever comes when all are taken is answered at once.
+_seats = threading.BoundedSemaphore(32)
+
+
+class Actions(ApiView):
+    """Actions by their ids. Polling costs nothing of the budget: waiting politely must not."""
+
+    counted = False
+
+    def get(self, request: Request) -> Response:
+        """All of those that are asked for."""
+        wanted = ids(request, "id")
+        if not wanted:
+            raise Refused("invalid_input", "Say which: id=1&id=2 …", field="id")
+        return listed(request, of_project(self.token.project_id).filter(pk__in=wanted))
+
+
+class OneAction(ApiView):
+    """An action, of whatever it is about."""
+
+    counted = False
+
+    def get(self, request: Request, action_id: int, pk: int | None = None) -> Response:
+        """It; with `wait`, as soon as it has ended, but after so many seconds in any case."""
+        rows = of_project(self.token.project_id).filter(pk=action_id)
+        if pk is not None:
+            rows = rows.filter(resource_type="server", resource_id=pk)
+        seconds = number(request, "wait", 0) if request.query_params.get("wait") != "0" else 0
+        action = _ended(rows, min(seconds, LONGEST_WAIT)) if seconds else rows.first()
+        if action is None:
+            raise NotFound("action")
+        return Response({"action": action_shape(action)})
+
+
+class ServersActions(ApiView):
+    """The actions of all servers."""
+
+    counted = False
+
+    def get(self, request: Request) -> Response:
+        """A page of them."""
+        return listed(request, of_project(self.token.project_id).filter(resource_type="server"))
+
+
+class ServerActions(ApiView):
+    """The actions of one server."""
+
+    counted = False
+
+    def get(self, request: Request, pk: int) -> Response:
+        """A page of them."""
+        server = get_server(self.actor, pk)
+        rows = of_project(server.project_id).filter(resource_type="server", resource_id=server.pk)
+        return listed(request, rows)
+
+
+def of_project(project_id: int) -> QuerySet[Action]:
+    """The actions that its customers hear of: all but housekeeping."""
+    quiet = [command.name for command in registry if command.quiet]
+    return Action.objects.filter(project_id=project_id).exclude(command__in=quiet)
+
+
+def listed(request: Request, rows: QuerySet[Action]) -> Response:
+    """A page of actions, filtered and in order as asked."""
+    if wanted := ids(request, "id"):
+        rows = rows.filter(pk__in=wanted)
+    if words := choices(request, "status", list(STATES)):
+        states = [state for status, all_ in STATES.items() if status in words for state in all_]
+        rows = rows.filter(state__in=states)
+    return page_of(request, "actions", ordered(request, rows, COLUMNS), _shapes)
+
+
+def _shapes(page: Iterable[Action]) -> list[ActionShape]:
+    return [action_shape(action) for action in page]
+
+
+def _ended(rows: QuerySet[Action], seconds: int) -> Action | None:
+    """The action when it has ended, or as it is when the time is over."""
+    until = time.monotonic() + seconds
+    action = rows.first()
+    if not _seats.acquire(blocking=False):
+        return action
+    try:
+        while action is not None and action.state not in FINAL_STATES:
+            pause = min(LOOK_EVERY, until - time.monotonic())
+            if pause <= 0:
+                break
+            if not connection.in_atomic_block:
+                connection.close()  # nobody else should lack it while this one sleeps
+            time.sleep(pause)
+            action = rows.first()
+    finally:
+        _seats.release()
+    return action

@@ -1,0 +1,112 @@
+"""Ordering a server: what a body means, and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rest_framework import serializers
+
+from hosts.models import Location
+from vpspanel.accounts.models import Project, SSHKey
+from vpspanel.api.bodies import Body, IdOrName, Strict, Text, pick_or_fail
+from vpspanel.api.errors import unsupported
+from vpspanel.api.images import visible_images
+from vpspanel.api.listing import LARGEST_ID
+from vpspanel.api.shapes.places import datacenter_name
+from vpspanel.errors import Refused
+from vpspanel.events.actor import Actor
+from vpspanel.servers.models import ServerType
+from vpspanel.servers.ordering import Ordered, offers, order_server
+
+MOST_KEYS = 100
+
+
+class PublicNet(Body):
+    """Which public addresses; the panel gives one of each family to every server."""
+
+    enable_ipv4 = Strict(required=False, default=True)
+    enable_ipv6 = Strict(required=False, default=True)
+    ipv4 = serializers.IntegerField(required=False, allow_null=True, max_value=LARGEST_ID)
+    ipv6 = serializers.IntegerField(required=False, allow_null=True, max_value=LARGEST_ID)
+
+
+class NewServer(Body):
+    """An order, with every field that clients of hcloud send."""
+
+    name = Text(max_length=253)
+    server_type = IdOrName()
+    image = IdOrName()
+    location = IdOrName(required=False, allow_null=True)
+    datacenter = IdOrName(required=False, allow_null=True)
+    ssh_keys = serializers.ListField(child=IdOrName(), required=False, max_length=MOST_KEYS)
+    user_data = Text(required=False, allow_blank=True, allow_null=True, max_length=1_000_000)
+    labels = serializers.JSONField(required=False)
+    start_after_create = Strict(required=False, default=True)
+    public_net = PublicNet(required=False, allow_null=True)
+    automount = Strict(required=False, allow_null=True)
+    volumes = serializers.JSONField(required=False)
+    networks = serializers.JSONField(required=False)
+    firewalls = serializers.JSONField(required=False)
+    placement_group = serializers.JSONField(required=False)
+
+
+_NOT_OFFERED = {
+    "volumes": "volumes",
+    "networks": "private networks",
+    "firewalls": "firewalls",
+    "placement_group": "placement groups",
+}
+
+
+def order(actor: Actor, project: Project, asked: dict[str, Any]) -> Ordered:
+    """Order what was asked for. Raises `Refused` and `ValidationError`."""
+    _refuse_what_is_not_offered(asked)
+    plan = pick_or_fail(ServerType.objects.all(), asked["server_type"], "server_type")
+    return order_server(
+        actor,
+        project=project,
+        name=asked["name"],
+        server_type=plan,
+        image=pick_or_fail(visible_images(), asked["image"], "image"),
+        location=_location(asked, plan),
+        ssh_keys=_keys(project, asked.get("ssh_keys", ())),
+        user_data=asked.get("user_data") or "",
+        labels=asked.get("labels"),
+        start=asked["start_after_create"],
+    )
+
+
+def _refuse_what_is_not_offered(asked: dict[str, Any]) -> None:
+    for field, words in _NOT_OFFERED.items():
+        if asked.get(field):
+            raise unsupported(words)
+    public_net = asked.get("public_net") or {}
+    if public_net.get("ipv4") or public_net.get("ipv6"):
+        raise unsupported("addresses that are chosen")
+    if not (public_net.get("enable_ipv4", True) and public_net.get("enable_ipv6", True)):
+        raise unsupported("servers without both kinds of public address")
+
+
+def _location(asked: dict[str, Any], plan: ServerType) -> Location:
+    """The place that is named, also by its stub data centre; else the first that has room."""
+    if (reference := asked.get("location")) is not None:
+        return pick_or_fail(Location.objects.all(), reference, "location")
+    if (reference := asked.get("datacenter")) is not None:
+        by_name = {datacenter_name(place): place.pk for place in Location.objects.all()}
+        return pick_or_fail(
+            Location.objects.all(), by_name.get(str(reference), reference), "datacenter"
+        )
+    sold = [offer for offer in offers() if offer.server_type == plan]
+    for offer in sold:
+        if not offer.sold_out:
+            return offer.location
+    if sold:
+        raise Refused("resource_unavailable", sold[0].sold_out, field="server_type")
+    raise Refused("invalid_input", "This plan is no longer sold.", field="server_type")
+
+
+def _keys(project: Project, references: Sequence[int | str]) -> list[SSHKey]:
+    """The keys that are meant, each once, in order. Raises `ValidationError`."""
+    found = {pick_or_fail(project.ssh_keys.all(), one, "ssh_keys"): None for one in references}
+    return list(found)

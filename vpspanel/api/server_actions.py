@@ -1,0 +1,149 @@
+"""What is done to a server: `POST /servers/{id}/actions/{verb}`, a table of verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db import transaction
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from vpspanel.actions.models import Action
+from vpspanel.actions.services import record_done
+from vpspanel.api.bodies import Body, IdOrName, Nothing, Strict, Text, body_of, pick_or_fail
+from vpspanel.api.errors import unsupported
+from vpspanel.api.images import visible_images
+from vpspanel.api.servers import existing
+from vpspanel.api.shapes.actions import action_shape
+from vpspanel.api.view import PostView
+from vpspanel.errors import NotFound, Refused
+from vpspanel.events.actor import Actor
+from vpspanel.servers import services
+from vpspanel.servers.models import PowerSeen
+
+Answer = dict[str, Any]
+Verb = Callable[[Actor, int, Request], Answer]
+
+
+class NewImage(Body):
+    """What to rebuild from."""
+
+    image = IdOrName()
+    user_data = Text(required=False, allow_null=True, allow_blank=True)
+
+
+class Protection(Body):
+    """What is left out stays as it is."""
+
+    delete = Strict(required=False)
+    rebuild = Strict(required=False)
+
+
+class ServerAction(PostView):
+    """One verb on one server."""
+
+    def create(self, request: Request, **ids: Any) -> Response:
+        """Ask for it; the answer is the action to wait for."""
+        verb, server_id = ids["verb"], ids["pk"]
+        if verb not in VERBS and verb not in UNSUPPORTED:
+            raise NotFound("action")
+        existing(self.actor, server_id)
+        if verb in UNSUPPORTED:
+            raise unsupported(UNSUPPORTED[verb])
+        return Response(VERBS[verb](self.actor, server_id, request), 201)
+
+
+def _plain(service: Callable[[Actor, int], Action]) -> Verb:
+    """A verb without a body."""
+
+    def ask(actor: Actor, server_id: int, request: Request) -> Answer:
+        body_of(request, Nothing)
+        return {"action": action_shape(service(actor, server_id))}
+
+    return ask
+
+
+def _power(service: Callable[[Actor, int], Action], wanted: PowerSeen, command: str) -> Verb:
+    """A verb that has succeeded already if the server is as wanted: asking twice does no harm."""
+
+    def ask(actor: Actor, server_id: int, request: Request) -> Answer:
+        body_of(request, Nothing)
+        try:
+            action = service(actor, server_id)
+        except Refused as refusal:
+            server = existing(actor, server_id).server
+            if refusal.code != "conflict" or server.power_seen != wanted:
+                raise
+            action = _done(actor, server_id, server.project_id, command)
+        return {"action": action_shape(action)}
+
+    return ask
+
+
+def _rebuild(actor: Actor, server_id: int, request: Request) -> Answer:
+    asked = body_of(request, NewImage)
+    if asked.get("user_data"):
+        raise unsupported("other user data at a rebuild")
+    image = pick_or_fail(visible_images(), asked["image"], "image")
+    with transaction.atomic():
+        action = services.rebuild(actor, server_id, image=image)
+        password = services.password_set_by(actor, action)
+    return {"action": action_shape(action), "root_password": password}
+
+
+def _reset_password(actor: Actor, server_id: int, request: Request) -> Answer:
+    body_of(request, Nothing)
+    with transaction.atomic():
+        action = services.reset_password(actor, server_id)
+        password = services.password_set_by(actor, action)
+    return {"action": action_shape(action), "root_password": password}
+
+
+def _change_protection(actor: Actor, server_id: int, request: Request) -> Answer:
+    asked = body_of(request, Protection)
+    server = existing(actor, server_id).server
+    with transaction.atomic():
+        services.change_protection(
+            actor,
+            server_id,
+            delete=asked.get("delete", server.protect_delete),
+            rebuild=asked.get("rebuild", server.protect_rebuild),
+        )
+        action = _done(actor, server_id, server.project_id, "change_protection")
+    return {"action": action_shape(action)}
+
+
+def _done(actor: Actor, server_id: int, project_id: int, command: str) -> Action:
+    """An action to show for what needed no worker."""
+    return record_done(command, resource=("server", server_id), actor=actor, project_id=project_id)
+
+
+VERBS: dict[str, Verb] = {
+    "poweron": _power(services.power_on, PowerSeen.RUNNING, "power_on"),
+    "shutdown": _power(services.shutdown, PowerSeen.OFF, "shutdown"),
+    "poweroff": _power(services.power_off, PowerSeen.OFF, "power_off"),
+    "reboot": _plain(services.reboot),
+    "reset": _plain(services.reset),
+    "rebuild": _rebuild,
+    "reset_password": _reset_password,
+    "change_protection": _change_protection,
+}
+# What hcloud has besides. A verb moves up when its service is there.
+UNSUPPORTED = {
+    "change_type": "changing the server type",
+    "enable_rescue": "a rescue system",
+    "disable_rescue": "a rescue system",
+    "create_image": "images of servers",
+    "request_console": "consoles to programs",
+    "enable_backup": "backups",
+    "disable_backup": "backups",
+    "attach_iso": "ISO images",
+    "detach_iso": "ISO images",
+    "change_dns_ptr": "reverse DNS",
+    "attach_to_network": "private networks",
+    "detach_from_network": "private networks",
+    "change_alias_ips": "private networks",
+    "add_to_placement_group": "placement groups",
+    "remove_from_placement_group": "placement groups",
+}

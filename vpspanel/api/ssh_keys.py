@@ -1,0 +1,77 @@
+"""SSH keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from vpspanel.accounts.models import SSHKey
+from vpspanel.accounts.services import add_ssh_key, delete_ssh_key, update_ssh_key
+from vpspanel.api.bodies import Body, Text, body_of
+from vpspanel.api.listing import named, ordered, page_of
+from vpspanel.api.selecting import selected
+from vpspanel.api.shapes.keys import KeyShape, key_shape
+from vpspanel.api.view import ApiView, PostView
+from vpspanel.errors import NotFound
+
+COLUMNS = {"id": "id", "name": "name", "created": "created"}
+
+
+class NewKey(Body):
+    """A key to add."""
+
+    name = Text(max_length=200)
+    public_key = Text(max_length=20_000)
+    labels = serializers.JSONField(required=False)
+
+
+class ChangedKey(Body):
+    """What is to change."""
+
+    name = Text(max_length=200, required=False)
+    labels = serializers.JSONField(required=False)
+
+
+class Keys(PostView):
+    """The keys of the project."""
+
+    def get(self, request: Request) -> Response:
+        """A page of them."""
+        rows = selected(request, named(request, self.token.project.ssh_keys.all()))
+        if fingerprint := request.query_params.get("fingerprint"):
+            rows = rows.filter(fingerprint=fingerprint)
+        return page_of(request, "ssh_keys", ordered(request, rows, COLUMNS), _shapes)
+
+    def create(self, request: Request, **ids: int) -> Response:
+        """Keep another one."""
+        key = add_ssh_key(self.actor, project=self.token.project, **body_of(request, NewKey))
+        return Response({"ssh_key": key_shape(key)}, 201)
+
+
+class OneKey(ApiView):
+    """A key of the project."""
+
+    def get(self, request: Request, pk: int) -> Response:
+        """It."""
+        key = self.token.project.ssh_keys.filter(pk=pk).first()
+        if key is None:
+            raise NotFound("SSH key")
+        return Response({"ssh_key": key_shape(key)})
+
+    def put(self, request: Request, pk: int) -> Response:
+        """Change its name or its labels."""
+        changes = body_of(request, ChangedKey)
+        key = update_ssh_key(self.actor, project=self.token.project, key_id=pk, **changes)
+        return Response({"ssh_key": key_shape(key)})
+
+    def delete(self, request: Request, pk: int) -> Response:
+        """Forget it."""
+        delete_ssh_key(self.actor, project=self.token.project, key_id=pk)
+        return Response(status=204)
+
+
+def _shapes(page: Iterable[SSHKey]) -> list[KeyShape]:
+    return [key_shape(key) for key in page]

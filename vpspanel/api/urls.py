@@ -1,0 +1,76 @@
+"""The addresses of the API. Whatever is not here is answered in JSON all the same."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver, include, path, re_path, register_converter
+
+from vpspanel.api import absent, actions, images, places, plans, server_actions, servers, ssh_keys
+from vpspanel.api.absent import COLLECTIONS
+from vpspanel.api.listing import LARGEST_ID
+from vpspanel.api.view import NotThere
+
+
+class Id:
+    """A number that every client can hold; a larger one is an address that is not there."""
+
+    regex = "[0-9]{1,16}"
+
+    def to_python(self, value: str) -> int:
+        """The number. Raises ValueError, which means that nothing is there."""
+        if int(value) > LARGEST_ID:
+            raise ValueError(value)
+        return int(value)
+
+    def to_url(self, value: int) -> str:
+        """The text."""
+        return str(value)
+
+
+register_converter(Id, "id")
+app_name = "api"
+
+
+def _absent(name: str) -> list[URLPattern]:
+    """The addresses of a collection that is always empty."""
+    known = {"collection": name}
+    return [
+        path(name, absent.AbsentList.as_view(), known, name=name),
+        path(f"{name}/actions", absent.AbsentActions.as_view(), known, name=f"{name}_actions"),
+        re_path(rf"^{name}/[0-9]+(?:/.*)?$", absent.AbsentOne.as_view(), name=f"{name}_one"),
+    ]
+
+
+v1: list[URLPattern] = [
+    path("actions", actions.Actions.as_view(), name="actions"),
+    path("actions/<id:action_id>", actions.OneAction.as_view(), name="action"),
+    path("locations", places.Locations.as_view(), name="locations"),
+    path("locations/<id:pk>", places.OneLocation.as_view(), name="location"),
+    path("datacenters", places.Datacenters.as_view(), name="datacenters"),
+    path("datacenters/<id:pk>", places.OneDatacenter.as_view(), name="datacenter"),
+    path("server_types", plans.ServerTypes.as_view(), name="server_types"),
+    path("server_types/<id:pk>", plans.OneServerType.as_view(), name="server_type"),
+    path("pricing", plans.Pricing.as_view(), name="pricing"),
+    path("images", images.Images.as_view(), name="images"),
+    path("images/<id:pk>", images.OneImage.as_view(), name="image"),
+    path("ssh_keys", ssh_keys.Keys.as_view(), name="ssh_keys"),
+    path("ssh_keys/<id:pk>", ssh_keys.OneKey.as_view(), name="ssh_key"),
+    path("servers", servers.Servers.as_view(), name="servers"),
+    path("servers/actions", actions.ServersActions.as_view(), name="servers_actions"),
+    path("servers/actions/<id:action_id>", actions.OneAction.as_view(), name="servers_action"),
+    path("servers/<id:pk>", servers.OneServer.as_view(), name="server"),
+    path("servers/<id:pk>/actions", actions.ServerActions.as_view(), name="server_actions"),
+    path(
+        "servers/<id:pk>/actions/<id:action_id>", actions.OneAction.as_view(), name="server_action"
+    ),
+    path(
+        "servers/<id:pk>/actions/<slug:verb>",
+        server_actions.ServerAction.as_view(),
+        name="server_verb",
+    ),
+    *(pattern for name in COLLECTIONS for pattern in _absent(name)),
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("v1/", include(v1)),
+    re_path(r"^.*$", NotThere.as_view(), name="not_there"),
+]
