@@ -201,6 +201,8 @@ def test_what_somebody_does_with_virsh(panel: Panel, kvm_host: KvmHost) -> None:
     until(lambda: power(server) == ("running", "on"), SHOWN_WITHIN)
     domain.destroy()
     until(lambda: power(server) == ("off", "off"), SHOWN_WITHIN)
+    domain.rename(f"{server.name}-renamed")  # it is known by its UUID
+    domain = panel.virsh(server.uuid)
     domain.create()
     until(lambda: power(server) == ("running", "on"), SHOWN_WITHIN)
     domain.destroy()
