@@ -10,14 +10,25 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db.models import Model
 from django.http import HttpResponseBase
 from django.test import Client
 from django.urls import reverse
 
-from hosts.models import Image, ImageStatus, ImageType
+from hosts.models import (
+    CapacityClaim,
+    Host,
+    Image,
+    ImageStatus,
+    ImageType,
+    IPAddress,
+    IPPool,
+    Location,
+    StoragePool,
+)
 from tests.access.addresses import all_addresses
 from tests.world import World, make_user, make_world
-from vpspanel.accounts.models import ApiToken, SSHKey, User
+from vpspanel.accounts.models import Account, ApiToken, Member, Project, SSHKey, User
 from vpspanel.accounts.token_services import create_token
 from vpspanel.actions.models import Action
 from vpspanel.consoles.links import create_link
@@ -26,8 +37,14 @@ from vpspanel.consoles.recorder import Recorder
 from vpspanel.consoles.recordings import keep_recording
 from vpspanel.events.actor import Actor
 from vpspanel.servers.images import image_owner
-from vpspanel.servers.models import Server
+from vpspanel.servers.models import PrimaryIP, Server, ServerType, ServerTypePrice
 
+# Rows that no address of the pages changes, whoever asks.
+UNTOUCHED: tuple[type[Model], ...] = (
+    *(Account, Member, Project),
+    *(ServerType, ServerTypePrice, PrimaryIP),
+    *(Location, Host, StoragePool, CapacityClaim, IPPool, IPAddress),
+)
 PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN = "public", "signed in", "reader", "operator", "admin"
 
 # name -> (who may GET, who may POST); None: the method is not there.
@@ -172,6 +189,15 @@ def records() -> dict[str, Any]:
         "tokens": list(ApiToken.objects.values()),
         "images": list(Image.objects.values()),
         "recordings": list(Recording.objects.values()),
+        "people": list(
+            User.objects.order_by("pk").values_list(
+                "email", "password", "is_active", "is_staff", "is_superuser"
+            )
+        ),
+        **{
+            model.__name__: list(model._default_manager.order_by("pk").values())
+            for model in UNTOUCHED
+        },
     }
 
 

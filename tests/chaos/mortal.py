@@ -13,6 +13,7 @@ from django.utils import timezone
 from hosts.virt.registry import close_all
 from vpspanel.actions.command import registry
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
+from vpspanel.actions.runner import Observer
 from vpspanel.actions.worker import Worker
 
 LONG_LEASE = 600.0
@@ -46,14 +47,27 @@ def killed_at(action_id: int, point: str) -> bool:
     False if the action never came there (it has ended, or waits).
     """
 
+    def work() -> None:
+        observer = dies_at(action_id, point)
+        Worker(registry, lease_seconds=LONG_LEASE, observer=observer).run_until_idle()
+
+    return outcome(fork(work)) == signal.SIGKILL
+
+
+def dies_at(action_id: int, point: str) -> Observer:
+    """For a worker that gets SIGKILL when it comes to `point` of that action."""
+
     def die(action: Action, where: str) -> None:
         if action.pk == action_id and where == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def work() -> None:
-        Worker(registry, lease_seconds=LONG_LEASE, observer=die).run_until_idle()
+    return die
 
-    return outcome(fork(work)) == signal.SIGKILL
+
+def dismiss(pid: int) -> None:
+    """End a child with SIGKILL. Fails if it has ended before by something else."""
+    os.kill(pid, signal.SIGKILL)
+    assert outcome(pid) == signal.SIGKILL
 
 
 def let_leases_run_out() -> None:

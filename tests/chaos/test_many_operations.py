@@ -1,19 +1,24 @@
-"""300 operations over 25 servers and 4 hosts while workers are killed at random."""
+"""300 operations over 25 servers and 4 hosts while workers are killed at random.
+
+Who asks and who dies when is drawn from a seed, which is printed; VPSPANEL_CHAOS_SEED sets it.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-import signal
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from django.utils import timezone
 
 from hosts.models import Host
-from tests.chaos.mortal import fork, outcome
+from tests.chaos.mortal import dismiss, fork
 from tests.world import World, make_host, make_plan, make_world
 from vpspanel.actions.command import registry
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
@@ -37,32 +42,49 @@ LEASE = 3.0  # seconds; a third of the real one, so that the test is not mostly 
 
 
 class Crew:
-    """Worker processes, of which one is killed now and then."""
+    """Worker processes, of which one is killed now and then.
 
-    def __init__(self) -> None:
+    Each writes down what it claims, when: that says whose action it is from then on.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
         self._pids = [self._hire() for _ in range(WORKERS)]
 
     def _hire(self) -> int:
-        return fork(Worker(registry, threads=4, lease_seconds=LEASE, grace_seconds=2).run)
+        def note(action: Action, where: str) -> None:
+            if where == "claimed":
+                line = f"{action.resource_id} {os.getpid()} {timezone.now().isoformat()}\n"
+                with self._log.open("a") as log:
+                    log.write(line)
 
-    def lose_one(self) -> None:
+        worker = Worker(registry, threads=4, lease_seconds=LEASE, grace_seconds=2, observer=note)
+        return fork(worker.run)
+
+    def lose_one(self, victim: int) -> None:
         """SIGKILL to one of them; another takes its place."""
-        pid = self._pids.pop(0)
-        os.kill(pid, signal.SIGKILL)
-        assert outcome(pid) == signal.SIGKILL
+        dismiss(self._pids.pop(victim))
         self._pids.append(self._hire())
 
     def dismiss(self) -> None:
         """End them all."""
         for pid in self._pids:
-            os.kill(pid, signal.SIGKILL)
-            outcome(pid)
+            dismiss(pid)
+
+    def claims(self, server_id: int) -> list[tuple[datetime, int]]:
+        """When an action of that server was claimed, and by whom; oldest first."""
+        lines = (line.split() for line in self._log.read_text().splitlines())
+        return sorted(
+            (datetime.fromisoformat(at), int(pid))
+            for server, pid, at in lines
+            if int(server) == server_id
+        )
 
 
 @pytest.fixture
-def crew() -> Iterator[Crew]:
+def crew(tmp_path: Path) -> Iterator[Crew]:
     """Two workers."""
-    crew = Crew()
+    crew = Crew(tmp_path / "claims")
     yield crew
     crew.dismiss()
 
@@ -118,18 +140,35 @@ def wait_until_quiet(seconds: float) -> None:
         time.sleep(0.1)
 
 
+def assert_only_holders_called(world: World, crew: Crew) -> None:
+    """Every call to a host about a server came from whoever had claimed its action last."""
+    calls = [call for host in world.hosts for call in world.driver(host).call_log()]
+    looked_at = 0
+    for server in Server.objects.all():
+        claims = crew.claims(server.pk)
+        for call in calls:
+            if str(server.uuid) not in " ".join(call.args):
+                continue
+            holder = claims[bisect_right(claims, (call.at, 2**31)) - 1][1]
+            assert call.pid == holder, (server.pk, call, claims)
+            looked_at += 1
+    assert looked_at > OPERATIONS
+
+
 def test_none_is_lost_none_overlaps(world: World, crew: Crew) -> None:
-    seed = random.SystemRandom().randrange(10**6)
+    seed = int(os.environ.get("VPSPANEL_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
     print(f"seed {seed}")
     dice = random.Random(seed)
+    moments = set(dice.sample(range(SERVERS, OPERATIONS), KILLS))
     accepted = 0
     until = time.monotonic() + 240
     while accepted < OPERATIONS:
         assert time.monotonic() < until, f"only {accepted} operations were accepted"
         if operate(world, dice):
             accepted += 1
-            if accepted % (OPERATIONS // KILLS) == 0:
-                crew.lose_one()
+            if accepted in moments:
+                time.sleep(dice.random() / 10)
+                crew.lose_one(dice.randrange(WORKERS))
         else:
             time.sleep(0.01)
     wait_until_quiet(120)
@@ -144,6 +183,7 @@ def test_none_is_lost_none_overlaps(world: World, crew: Crew) -> None:
         for earlier, later in pairwise(mine):
             assert earlier.finished is not None
             assert earlier.finished <= later.created
+    assert_only_holders_called(world, crew)
     for host in world.hosts:
         on_host = [domain.uuid for domain in world.driver(host).domains()]
         live = Server.objects.filter(host=host).exclude(lifecycle=Lifecycle.DELETED)

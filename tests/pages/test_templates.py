@@ -15,6 +15,7 @@ from django.views.defaults import bad_request, permission_denied, server_error
 
 from hosts.models import Host
 from tests.world import World
+from vpspanel.accounts.models import User
 from vpspanel.servers.states import Status
 
 TEMPLATES = sorted(Path(settings.BASE_DIR / "templates").rglob("*.html"))
@@ -82,13 +83,25 @@ def test_an_error_page_survives_a_broken_database(
 def test_every_page_says_that_the_host_is_simulated(
     world: World, alice: Client, client: Client
 ) -> None:
-    pages = ["servers:list", "servers:order", "keys:list", "keys:add"]
-    for name in pages:
-        assert b"Simulated host." in alice.get(reverse(name)).content
-    assert b"Simulated host." in client.get(reverse("account_login")).content
-    Host.objects.update(uri="qemu:///system")
-    for name in pages:
-        assert b"Simulated host." not in alice.get(reverse(name)).content
+    server = world.running()
+    of_it = ("servers:show", "servers:delete", "servers:rebuild", "consoles:page")
+    pages = [
+        *(reverse(name) for name in ("servers:list", "servers:order", "keys:list", "keys:add")),
+        *(reverse(name, args=[server.pk]) for name in of_it),
+        "/nothing/here/",
+    ]
+    charlie = world.charlie.user
+    assert charlie is not None
+    User.objects.filter(pk=charlie.pk).update(is_staff=True, is_superuser=True)
+    client.force_login(User.objects.get(pk=charlie.pk))
+    theirs = ["/admin/", reverse("admin:servers_server_changelist")]
+    assert b"Simulated host." in Client().get(reverse("account_login")).content
+    for page in theirs:
+        assert b"imulated" in client.get(page).content, page
+    for said in (True, False):
+        for page in pages:
+            assert (b"imulated" in alice.get(page).content) == said, page
+        Host.objects.update(uri="qemu:///system")
 
 
 @override_settings(SITE_NAME="Nimbus")
