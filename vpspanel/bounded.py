@@ -113,11 +113,13 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     """
 
     queue: Messages  # type: ignore[assignment]
+    writable: Flag  # type: ignore[assignment]
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self._unread = memoryview(b"")
         self.queue = Messages()
+        self.writable = Flag(is_set=True)
 
     def data_received(self, data: bytes) -> None:
         self._unread = memoryview(bytes(self._unread) + data if self._unread else data)
@@ -128,6 +130,11 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         if self.read_paused:
             self._take_apart()
         return message
+
+    def start_keepalive(self) -> None:
+        super().start_keepalive()
+        # The handshake is over; its headers need not live as long as the socket.
+        self.request = self.response = None  # type: ignore[assignment]
 
     def _take_apart(self) -> None:
         """Go on until enough messages wait; read on only if that was all."""

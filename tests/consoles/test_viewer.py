@@ -81,7 +81,7 @@ async def test_the_timer_keeps_no_viewer_alive() -> None:
 
 async def test_a_flag_lets_go_who_waits_and_who_comes_later() -> None:
     flag = Flag()
-    waiting = asyncio.create_task(flag.wait())
+    waiting = asyncio.gather(flag.wait(), flag.wait())
     await asyncio.sleep(0)
     assert not waiting.done()
     flag.set()

@@ -53,10 +53,15 @@ async def enter(
     await send({"type": "websocket.accept"})
     # Not through the session's middleware, which looks at each message whether to save.
     viewer = Viewer(receive, scope.get("direct_send", send))
+    visit = Visit(scope, owner, viewer, kind)
+    scope["later"].append(lambda: _stay(visit, stay))
+
+
+async def _stay(visit: Visit, stay: Callable[[Visit], Awaitable[None]]) -> None:
     try:
-        await stay(Visit(scope, owner, viewer, kind))
+        await stay(visit)
     except Ended as end:
-        await viewer.close(end)
+        await visit.viewer.close(end)
 
 
 def _guest_of(scope: Scope) -> Owner | None:
@@ -109,6 +114,7 @@ class Visit:
             hello = await self.viewer.hello()
             await self._redeem(hello.ticket)
             console = make(self, hello)
+            del hello  # a console may live for days
             end = Ended(1011, "Something went wrong here.")
             try:
                 end = await self._watched(console)

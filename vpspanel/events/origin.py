@@ -31,6 +31,8 @@ class SameOriginOnly:
     """Refuses, with HTTP 403, a websocket that does not come from a page of this site.
 
     `scope["direct_send"]` is the server's own `send`, for those who send much.
+    What an endpoint puts into `scope["later"]` is run when the middleware has
+    returned: headers, session and six frames need not live as long as a socket.
     """
 
     def __init__(self, app: App):
@@ -38,7 +40,12 @@ class SameOriginOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if is_same_origin(scope):
-            await self.app({**scope, "direct_send": send}, receive, send)
+            later: list[Callable[[], Awaitable[None]]] = []
+            await self.app({**scope, "direct_send": send, "later": later}, receive, send)
+            if later:
+                scope["headers"] = []
+            for work in later:
+                await work()
         else:
             await refuse(scope, receive, send)
 
