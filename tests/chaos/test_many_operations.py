@@ -92,7 +92,7 @@ def operate(world: World, dice: random.Random) -> bool:
     try:
         dice.choice(verbs)()
     except Refused as refused:
-        if refused.code not in ("locked", "conflict"):
+        if refused.code not in ("locked", "conflict", "server_not_running"):
             raise
         return False
     return True
