@@ -70,11 +70,15 @@ def keep_volume(
 
 
 def forget_file(file: str) -> None:
-    """Remove the file of a private image whose row is gone. Hosts keep what stands on it."""
+    """Remove the file of a private image that nobody wants, also if it is only half there.
+
+    Hosts keep what stands on it.
+    """
     path = image_dir() / file
     if not path.name.startswith("private-"):
         raise ValueError(f"{file} is not the file of a private image")
     path.unlink(missing_ok=True)
+    _remove_drafts(path.stem)
 
 
 def _need_room(size_bytes: int) -> None:
@@ -86,17 +90,24 @@ def _need_room(size_bytes: int) -> None:
 @contextlib.contextmanager
 def _draft(name: str) -> Iterator[Path]:
     """A file of its own to write to; those of workers that died before are removed."""
-    folder = image_dir() / "drafts"
+    _remove_drafts(name)
+    folder = _drafts()
     folder.mkdir(exist_ok=True)
-    prefix = f"{name}-"
-    for left in folder.glob(f"{prefix}*"):
-        left.unlink(missing_ok=True)
-    handle, path = tempfile.mkstemp(prefix=prefix, dir=folder)
+    handle, path = tempfile.mkstemp(prefix=f"{name}-", dir=folder)
     os.close(handle)
     try:
         yield Path(path)
     finally:
         Path(path).unlink(missing_ok=True)
+
+
+def _drafts() -> Path:
+    return image_dir() / "drafts"
+
+
+def _remove_drafts(name: str) -> None:
+    for left in _drafts().glob(f"{name}-*"):
+        left.unlink(missing_ok=True)
 
 
 class _Hashing:

@@ -197,11 +197,15 @@ class LibvirtDriver:
         progress: Progress | None = None,
         timeout: float = 3600,
     ) -> None:
+        size = 0
+
         def look() -> None:
+            nonlocal size
             if progress is None:
                 return
             with suppress(VirtError):  # it has not begun, or the host is slow to say
-                progress(self._ask(lambda c: copies.written(c, pool, name)))
+                size = max(size, self._ask(lambda c: copies.written(c, pool, name)))
+            progress(size)
 
         self._run_alone(
             lambda c: copies.flatten(c, pool, name, source),

@@ -14,14 +14,17 @@ import pytest
 
 from hosts.models import Host
 from tests.chaos.mortal import fork, outcome
-from tests.world import World, make_host, make_world
+from tests.world import World, make_host, make_plan, make_world
 from vpspanel.actions.command import registry
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.actions.worker import Worker
 from vpspanel.errors import Refused
 from vpspanel.servers import services
 from vpspanel.servers.audit import audit
-from vpspanel.servers.models import Lifecycle, Server
+from vpspanel.servers.models import Lifecycle, Server, ServerType
+from vpspanel.servers.rescue import enable_rescue
+from vpspanel.servers.resizing import change_type
+from vpspanel.servers.snapshots import create_image
 
 pytestmark = pytest.mark.both_databases
 
@@ -29,6 +32,13 @@ SERVERS = 25
 OPERATIONS = 300
 KILLS = 10
 WORKERS = 2
+REFUSED = (
+    "locked",
+    "conflict",
+    "server_not_stopped",
+    "resource_limit_exceeded",
+    "server_not_running",
+)
 LEASE = 3.0  # seconds; a third of the real one, so that the test is not mostly waiting
 
 
@@ -72,6 +82,7 @@ def world(transactional_db: None, tmp_path: Path) -> World:
         make_host(world.location, uri=f"fake:///many{n}?dir={tmp_path}&disk_gib=1000")
         for n in range(4)
     ]
+    make_plan(world, "wide", vcpus=2, memory_mib=256, disk_gib=1)
     return world
 
 
@@ -81,18 +92,21 @@ def operate(world: World, dice: random.Random) -> bool:
     if len(servers) < SERVERS:
         world.order(f"web{time.monotonic_ns()}")
         return True
-    server = dice.choice(servers)
+    server, plan = dice.choice(servers), dice.choice(list(ServerType.objects.all()))
     verbs: list[Callable[[], object]] = [
         lambda: services.power_on(world.alice, server.pk),
         lambda: services.power_off(world.alice, server.pk),
         lambda: services.reset(world.alice, server.pk),
         lambda: services.rebuild(world.alice, server.pk, image=dice.choice(world.images)),
+        lambda: enable_rescue(world.alice, server.pk),
+        lambda: change_type(world.alice, server.pk, server_type=plan, keep_disk=True),
+        lambda: create_image(world.alice, server.pk),
         lambda: services.delete(world.alice, server.pk),
     ]
     try:
         dice.choice(verbs)()
     except Refused as refused:
-        if refused.code not in ("locked", "conflict", "server_not_running"):
+        if refused.code not in REFUSED and "plan that it has" not in refused.message:
             raise
         return False
     return True

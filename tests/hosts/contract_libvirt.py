@@ -120,7 +120,7 @@ class QemuHost(LibvirtHost):
     domain_type = "qemu"
 
     def __init__(self, private: KvmHost) -> None:
-        self._private = private
+        self.private = private
         self._boots: dict[UUID, int] = {}
         self._small = ""
         self._silent: list[socket.socket] = []
@@ -131,7 +131,7 @@ class QemuHost(LibvirtHost):
         for sock in self._silent:
             sock.close()
         if self._small:
-            self._private.exec("umount", self._small)
+            self.private.exec("umount", self._small)
         shutil.rmtree(self.pool_path)
 
     # --- storage ----------------------------------------------------------------
@@ -152,8 +152,8 @@ class QemuHost(LibvirtHost):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def small_pool(self) -> str:
-        self._small = path = str(self._private.new_pool())
-        self._private.exec("mount", "-t", "tmpfs", "-o", "size=4m", "small", path)
+        self._small = path = str(self.private.new_pool())
+        self.private.exec("mount", "-t", "tmpfs", "-o", "size=4m", "small", path)
         name = f"{self.prefix}-small"
         self.driver.ensure_pool(name, path)
         return name
@@ -167,12 +167,12 @@ class QemuHost(LibvirtHost):
         return "clean-traffic"  # comes with libvirt
 
     def rules_in_force(self, uuid: UUID) -> str:
-        return self._private.exec("ebtables", "-t", "nat", "-L")
+        return self.private.exec("ebtables", "-t", "nat", "-L")
 
     # --- guests -------------------------------------------------------------------
 
     def wait_ready(self, uuid: UUID) -> None:
-        log = self._private.dir / "log" / "qemu" / f"vps-{uuid}-console.log"
+        log = self.private.dir / "log" / "qemu" / f"vps-{uuid}-console.log"
         seen = self._boots.get(uuid, 0)
         wait_until(lambda: log.read_bytes().count(self.ready) > seen, 30, f"{uuid} has booted")
         self._boots[uuid] = seen + 1
@@ -184,13 +184,13 @@ class QemuHost(LibvirtHost):
         domain.managedSave()
 
     def restart_daemon(self) -> None:
-        self._private.kill_libvirtd()
-        self._private.restart_libvirtd()
+        self.private.kill_libvirtd()
+        self.private.restart_libvirtd()
         self.outside = libvirt.open(self.uri)
 
     def kill(self, uuid: UUID) -> None:
-        pid = self._private.qemu_pids()[self._domain(uuid).name()]
-        self._private.exec("kill", "-9", str(pid))
+        pid = self.private.qemu_pids()[self._domain(uuid).name()]
+        self.private.exec("kill", "-9", str(pid))
 
     def press_inside(self, uuid: UUID, what: str) -> None:
         async def press() -> None:

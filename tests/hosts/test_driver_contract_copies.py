@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import struct
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hosts.images.inspect import inspect_image
-from hosts.virt.errors import AlreadyExists, CallTimeout, DiskFull, InvalidState, NotFound
-from tests.hosts.contract import MIB, ContractHost, on_hosts_with
+from hosts.virt.errors import (
+    AlreadyExists,
+    CallTimeout,
+    DiskFull,
+    InvalidState,
+    NotFound,
+    VirtError,
+)
+from tests.hosts.contract import MIB, ContractHost, on_hosts_with, wait_until
+from tests.hosts.contract_libvirt import QemuHost
 from tests.hosts.test_driver_contract import upload, volume_names
 
 FLAT = ("upload_volume", "create_overlay", "download_volume")
@@ -150,3 +163,58 @@ def test_what_a_guest_writes_is_data_and_names_no_file(host: ContractHost, tmp_p
     command = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(back), str(plain)]
     subprocess.run(command, check=True)
     assert plain.read_bytes() == hostile + bytes(MIB)
+
+
+FREEZE = """
+touch {ready}
+until found=$(pgrep -x qemu-img); do :; done
+kill -STOP $found
+echo $found
+"""
+
+
+@contextlib.contextmanager
+def freezing_copies(host: QemuHost) -> Iterator[Future[str]]:
+    """Somebody in the host who freezes the next qemu-img as it starts; answers its number."""
+    ready = host.private.dir / "freezing"
+    with ThreadPoolExecutor(1) as pool:
+        number = pool.submit(host.private.exec, "sh", "-c", FREEZE.format(ready=ready))
+        wait_until(ready.exists, 30, "somebody waits for qemu-img")
+        yield number
+    ready.unlink()
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("host", ["qemu"], indirect=True)
+def test_a_copy_that_nobody_waits_for_is_busy_until_it_is_done(host: QemuHost) -> None:
+    """The host goes on with it, and says so to whoever wants to begin anew."""
+    disk_on_base(host, os.urandom(MIB) * 256)
+    failures: list[BaseException] = []
+
+    def give_up(written: int) -> None:
+        if failures:
+            raise failures[0]
+
+    def copy() -> None:
+        with contextlib.suppress(InterruptedError):
+            host.driver.flatten_volume(host.pool, "flat", source="disk", progress=give_up)
+
+    thread = threading.Thread(target=copy)
+    with freezing_copies(host) as frozen:
+        thread.start()
+        number = frozen.result().strip()
+    failures.append(InterruptedError("the worker is gone"))
+    thread.join(30)
+    assert not thread.is_alive()
+    with pytest.raises(VirtError) as refused:
+        host.driver.delete_volume(host.pool, "flat")
+    assert (refused.value.code, refused.value.retryable) == ("resource_busy", True)
+    host.private.exec("kill", "-CONT", number)
+
+    def deleted() -> bool:
+        with contextlib.suppress(VirtError):
+            return host.driver.delete_volume(host.pool, "flat")
+        return False
+
+    wait_until(deleted, 60, "the copy is done and gone")
+    host.driver.flatten_volume(host.pool, "flat", source="disk")

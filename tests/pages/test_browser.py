@@ -13,11 +13,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.consoles.panel import Browser as Session
 from tests.consoles.panel import Panel, running
 from tests.pages.test_doors import KEY
-from tests.world import World, make_world, work
+from tests.world import World, make_plan, make_world, work
 from vpspanel.accounts.services import add_ssh_key
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
+from vpspanel.servers.rescue import enable_rescue
+from vpspanel.servers.snapshots import create_image
 
 pytestmark = [pytest.mark.browser]
 
@@ -247,13 +249,19 @@ def test_everybody_can_use_the_pages(
 ) -> None:
     """No finding of axe, and nothing wider than the screen."""
     server = world.running()
+    stopped, image_pk = snapshotted(world)
     building = world.order("building").server
     key = add_ssh_key(world.alice, project=world.project, name="laptop", public_key=KEY)
     page = visit("/", world.alice, color_scheme=scheme, viewport={"width": width, "height": 800})
     addresses = ["/servers/", "/servers/order/", "/keys/", "/keys/add/", "/accounts/email/"]
     addresses += [f"/servers/{server.pk}/{part}" for part in ("", "rebuild/", "delete/", "rename/")]
     addresses += [f"/servers/{building.pk}/", "/accounts/password/change/"]
-    addresses += [f"/keys/{key.pk}/delete/", "/nothing/"]
+    addresses += [f"/keys/{key.pk}/delete/", "/nothing/", "/snapshots/"]
+    addresses += [f"/snapshots/{image_pk}/{part}/" for part in ("delete", "change_protection")]
+    addresses += [
+        f"/servers/{stopped.pk}/{part}"
+        for part in ("", "change_type/", "create_image/", "enable_rescue/", "disable_rescue/")
+    ]
     for address in addresses:
         page.goto(f"{panel.origin}{address}")
         expect(page.locator("main")).to_be_visible()
@@ -263,6 +271,50 @@ def test_everybody_can_use_the_pages(
         ]
         assert found == [], address
         assert page.evaluate("document.documentElement.scrollWidth") <= width, address
+
+
+def snapshotted(world: World) -> tuple[Server, int]:
+    """A server that is off, with a snapshot and a rescue to come."""
+    make_plan(world, "huge", vcpus=65, memory_mib=512, disk_gib=3)
+    server = world.stopped("stopped")
+    snapshot = create_image(world.alice, server.pk, description="before the upgrade")
+    work()
+    enable_rescue(world.alice, server.pk)
+    work()
+    return server, snapshot.image.pk
+
+
+def test_a_rescue_in_dialogs(world: World, visit: Open) -> None:
+    server = world.running()
+    page = visit(f"/servers/{server.pk}/", world.alice)
+    page.locator("#enable_rescue").click()
+    page.get_by_role("button", name="Enable rescue system").click()
+    expect(page.get_by_text("The rescue system of web is being prepared.")).to_be_visible()
+    work()
+    expect(page.get_by_text("The next start boots the rescue system")).to_be_visible(timeout=8000)
+    page.locator("#reveal_rescue").click()
+    expect(page.locator("#root-password")).to_have_text(re.compile(r"\S{16,}"))
+    page.get_by_role("link", name="I have it").click()
+    page.locator("#hard summary").click()
+    page.locator("#reset").click()
+    page.locator("dialog").get_by_role("button", name="Reset").click()
+    expect(page.get_by_text("web is being reset.")).to_be_visible()
+    work()
+    runs = page.get_by_role("heading", name="It runs the rescue system")
+    expect(runs).to_be_visible(timeout=8000)
+
+
+def test_another_plan_in_a_dialog(world: World, visit: Open) -> None:
+    make_plan(world, "large", vcpus=2, memory_mib=256, disk_gib=3)
+    server = world.stopped()
+    page = visit(f"/servers/{server.pk}/", world.alice)
+    page.locator("#change_type").click()
+    page.get_by_label("Large").check(force=True)
+    page.get_by_role("button", name="Change plan").click()
+    expect(page.locator("#status")).to_have_text("Changing its plan")
+    work()
+    expect(page.locator("#status")).to_have_text("Off", timeout=8000)
+    expect(page.locator("dt", has_text="Memory").locator("+ dd")).to_have_text("256 MiB")
 
 
 def test_the_door_for_visitors(panel: Panel, page: Page) -> None:

@@ -10,13 +10,19 @@ from tests.pages.conftest import SignIn
 from tests.world import World
 from vpspanel.accounts.services import add_ssh_key
 from vpspanel.actions.models import Action
-from vpspanel.pages.urls import key_urls, project_urls, server_urls
+from vpspanel.pages.urls import key_urls, project_urls, server_urls, snapshot_urls
 from vpspanel.servers.models import Server
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
 
 ON_A_SERVER = sorted(f"servers:{p.name}" for p in server_urls if "server_id" in str(p.pattern))
-POST_ONLY = {"servers:power_on", "servers:shutdown", "servers:reboot", "servers:reveal_password"}
+POST_ONLY = {
+    "servers:power_on",
+    "servers:shutdown",
+    "servers:reboot",
+    "servers:reveal_password",
+    "servers:reveal_rescue_password",
+}
 READ_ONLY = {"servers:show", "servers:fragment"}
 VERBS = sorted(set(ON_A_SERVER) - READ_ONLY)
 
@@ -25,11 +31,12 @@ def every_address(server: Server, key_id: int) -> list[str]:
     addresses = [reverse("home")]
     for namespace, urls in (
         ("servers", server_urls),
+        ("snapshots", snapshot_urls),
         ("keys", key_urls),
         ("projects", project_urls),
     ):
         for pattern in urls:
-            arguments = {"server_id": server.pk, "key_id": key_id}
+            arguments = {"server_id": server.pk, "key_id": key_id, "image_id": 1}
             kwargs = {
                 name: value for name, value in arguments.items() if name in str(pattern.pattern)
             }
