@@ -37,7 +37,13 @@ SERVERS = 25
 OPERATIONS = 300
 KILLS = 10
 WORKERS = 2
-REFUSED = ("locked", "conflict", "server_not_stopped", "resource_limit_exceeded")
+REFUSED = (
+    "locked",
+    "conflict",
+    "server_not_stopped",
+    "resource_limit_exceeded",
+    "server_not_running",
+)
 LEASE = 3.0  # seconds; a third of the real one, so that the test is not mostly waiting
 
 

@@ -213,7 +213,7 @@ class SSHKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
-    """What programs act with; customers make and revoke them. Staff stop one by its account."""
+    """What programs act with; customers make and revoke them."""
 
     list_display = ("name", "project", "may_write", "expires", "last_used", "last_ip", "created_by")
     list_filter = ("may_write", ("last_used", admin.EmptyFieldListFilter))

@@ -34,6 +34,7 @@ STATUS_OF = {
     "idempotency_key_reused": 422,
     "invalid_input": 422,
     "protected": 422,
+    "server_not_running": 422,
     "server_not_stopped": 422,
     "unsupported_error": 422,
     "locked": 423,

@@ -103,7 +103,8 @@ def _power(service: Callable[[Actor, int], Action], wanted: PowerSeen, command: 
             action = service(actor, server_id)
         except Refused as refusal:
             server = existing(actor, server_id).server
-            if refusal.code != "conflict" or server.power_seen != wanted:
+            about_power = refusal.code in ("conflict", "server_not_running")
+            if not about_power or server.power_seen != wanted:
                 raise
             action = _done(actor, server_id, server.project_id, command)
         return {"action": action_shape(action)}

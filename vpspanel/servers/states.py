@@ -169,12 +169,12 @@ _NOT_OFF = {
 
 RULES: Mapping[Verb, Rule] = {
     Verb.POWER_ON: Rule(Role.OPERATOR, refused_power=_IS_ON),
-    Verb.SHUTDOWN: Rule(Role.OPERATOR, refused_power=_NOT_RUNNING),
+    Verb.SHUTDOWN: Rule(Role.OPERATOR, refused_power=_NOT_RUNNING, power_code="server_not_running"),
     Verb.POWER_OFF: Rule(
         Role.OPERATOR, refused_power={PowerSeen.OFF: "It is off."}, while_suspended=True
     ),
-    Verb.REBOOT: Rule(Role.OPERATOR, refused_power=_NOT_RUNNING),
-    Verb.RESET: Rule(Role.OPERATOR, refused_power=_IS_OFF),
+    Verb.REBOOT: Rule(Role.OPERATOR, refused_power=_NOT_RUNNING, power_code="server_not_running"),
+    Verb.RESET: Rule(Role.OPERATOR, refused_power=_IS_OFF, power_code="server_not_running"),
     Verb.REBUILD: Rule(Role.ADMIN, protected_by="protect_rebuild"),
     Verb.CHANGE_TYPE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
     Verb.CREATE_IMAGE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
