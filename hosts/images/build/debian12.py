@@ -88,7 +88,16 @@ def _need_root() -> None:
 def _build(folder: Path, workdir: Path, key: str, progress: Progress) -> BuiltImage:
     progress("install packages", 2)
     root = folder / "root"
-    command = ["mmdebstrap", "--quiet", "--variant=minbase", "--format=directory"]
+    # mmdebstrap mounts /proc, /sys and parts of /dev into the new root. In a mount namespace of
+    # its own they end with it, also if it is killed; else the next clean-up would walk into them.
+    command = [
+        "unshare",
+        "--mount",
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        "--format=directory",
+    ]
     # The new root is thrown away if the machine goes down, so dpkg need not sync each file.
     command += ["--dpkgopt=force-unsafe-io"]
     command += [f"--include={','.join(GUEST_PACKAGES)}", f"--customize-hook={SYSTEM}/customize"]

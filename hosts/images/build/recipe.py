@@ -179,9 +179,21 @@ def scratch(workdir: Path, name: str) -> Iterator[Path]:
     Only the holder of the build lock may call this: it also sweeps what a killed build left.
     """
     folder = workdir / f".{name}.build"
-    shutil.rmtree(folder, ignore_errors=True)
+    _sweep(folder)
     folder.mkdir(parents=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove it. Raises ImageError(STORAGE) rather than walk into what is mounted inside."""
+    inside = f"{folder.resolve()}/"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        mount_point = line.split()[4]
+        if f"{mount_point}/".startswith(inside):
+            raise ImageError(
+                ImageErrorCode.STORAGE, f"{mount_point} is still mounted: umount it first"
+            )
+    shutil.rmtree(folder, ignore_errors=True)

@@ -191,3 +191,21 @@ def test_without_root_it_says_what_helps(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ImageError, match="image_fetch debian-12") as refused:
         build_debian12(tmp_path)
     assert refused.value.code is ImageErrorCode.NEEDS_ROOT
+
+
+@pytest.mark.qemu  # needs root
+def test_a_clean_up_does_not_walk_into_what_is_mounted(tmp_path: Path) -> None:
+    left = tmp_path / ".x.build" / "root" / "proc"
+    left.mkdir(parents=True)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    subprocess.run(["mount", "--bind", precious, left], check=True)
+    try:
+        with pytest.raises(ImageError, match="umount it first"), recipe.scratch(tmp_path, "x"):
+            pass
+    finally:
+        subprocess.run(["umount", left], check=True)
+    assert (precious / "file").exists()
+    with recipe.scratch(tmp_path, "x") as folder:
+        assert list(folder.iterdir()) == []
