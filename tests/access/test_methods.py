@@ -56,11 +56,11 @@ WHILE_SUSPENDED = {
     "servers:reveal_password",
     "servers:reveal_rescue_password",
     "consoles:power",
+    "consoles:link_revoke",
     "consoles:recording_delete",
     "keys:delete",
     "snapshots:change_protection",
     "snapshots:delete",
-    "tokens:add",
     "tokens:revoke",
 }
 

@@ -50,6 +50,8 @@ def create_token(
     Raises `NotFound` for strangers and `Refused`.
     """
     require_token_role(actor, project)
+    if project.account.suspended_at is not None:
+        raise Refused("forbidden", "The account is suspended. Please contact support.")
     name = _clean_name(name)
     ranges = _clean_networks(networks)
     if expires is not None and expires <= timezone.now():
