@@ -191,7 +191,7 @@ def _guest(host: LabHost, location: Location) -> DomainSpec:
     )
     driver.define(spec)
     driver.start(spec.uuid)
-    log = host.kvm.dir / "log" / "qemu" / f"vps-{uuid}-console.log"
+    log = host.kvm.dir / "log" / "vpspanel" / f"vps-{uuid}.log"
     wait_until(lambda: b"ready" in log.read_bytes(), 60, "the guest has booted")
     driver.close()
     return spec

@@ -13,8 +13,8 @@ from hosts.images.build import BuiltImage, build_tiny
 
 @pytest.fixture(scope="session")
 def image_folder() -> Path:
-    """Where built images are kept: VPSPANEL_IMAGES, or var/images of this copy."""
-    return Path(os.environ.get("VPSPANEL_IMAGES", settings.BASE_DIR / "var" / "images"))
+    """Where the panel keeps what it builds: in VPSPANEL_IMAGES, or var/images of this copy."""
+    return Path(os.environ.get("VPSPANEL_IMAGES", settings.BASE_DIR / "var" / "images")) / "build"
 
 
 @pytest.fixture(scope="session")
