@@ -103,12 +103,14 @@ def make_guest(driver: FakeDriver) -> UUID:
     return uuid
 
 
-def settled(heard: Heard) -> None:
-    """Wait until what was done before is told, and forget it."""
-    before = len(heard.lists)
-    assert until(lambda: len(heard.lists) >= before + 2)
+def watched_guest(heard: Heard, driver: FakeDriver) -> UUID:
+    """A guest of a host that is watched already; its own start has been told and forgotten."""
+    assert until(lambda: heard.lists)
+    uuid = make_guest(driver)
+    assert until(lambda: EventKind.STARTED in heard.kinds(uuid))
     heard.events.clear()
     heard.hints.clear()
+    return uuid
 
 
 def status_of(host: Host) -> HostStatus:
@@ -145,8 +147,7 @@ def test_a_stop_is_hinted_at_once_and_told_after_the_hold(
     place: Location, heard: Heard, monitor: Monitor
 ) -> None:
     _host, driver = make_host(place)
-    uuid = make_guest(driver)
-    settled(heard)
+    uuid = watched_guest(heard, driver)
     began = time.monotonic()
     driver.guest_poweroff(uuid)
     assert until(lambda: heard.hints)
@@ -157,8 +158,7 @@ def test_a_stop_is_hinted_at_once_and_told_after_the_hold(
 
 def test_a_reboot_is_never_told_as_a_stop(place: Location, heard: Heard, monitor: Monitor) -> None:
     _host, driver = make_host(place)
-    uuid = make_guest(driver)
-    settled(heard)
+    uuid = watched_guest(heard, driver)
     driver.outside_destroy(uuid)
     driver.outside_start(uuid)
     assert until(lambda: EventKind.REBOOTED in heard.kinds(uuid))
