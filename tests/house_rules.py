@@ -20,6 +20,7 @@ SHOP = (
     "vpspanel.servers",
     "vpspanel.billing",
     "vpspanel.actions",
+    "vpspanel.webhooks",
     "vpspanel.accounts",
     "vpspanel.events",
 )

@@ -88,6 +88,7 @@ INSTALLED_APPS = [
     "hosts",
     "vpspanel.events",
     "vpspanel.accounts",
+    "vpspanel.webhooks",
     "vpspanel.actions",
     "vpspanel.servers",
     "vpspanel.consoles",
@@ -285,6 +286,8 @@ if PRODUCTION:
 # --- the API --------------------------------------------------------------------------
 # What a token may ask in an hour. It is refilled evenly, so that a burst costs only waiting.
 API_REQUESTS_PER_HOUR = env.int("API_REQUESTS_PER_HOUR", 3600)
+# Networks of our own that webhooks may reach all the same, and without TLS: for a billing system.
+WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["vpspanel.api.auth.BearerToken"],
     "DEFAULT_PERMISSION_CLASSES": ["vpspanel.api.auth.TokenMay"],

@@ -15,6 +15,7 @@ from django.utils import timezone
 from hosts.models import Image, ImageStatus, ImageType
 from tests.access.addresses import all_addresses
 from tests.api.asking import Api, program, project_of_charlie
+from tests.webhooks.receiver import make_webhook
 from tests.world import World, make_world
 from vpspanel.accounts.models import Account, ApiToken, SSHKey
 from vpspanel.actions.models import Action
@@ -23,6 +24,7 @@ from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.server_actions import UNSUPPORTED, VERBS
 from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import Server
+from vpspanel.webhooks.models import Delivery, Webhook
 
 # What everybody's is the same for all; what is a project's is not there for others.
 EVERYBODYS, PROJECTS, MINE = "everybody's", "the project's", "one of the project's"
@@ -50,6 +52,12 @@ PLAN: dict[str, tuple[str, str]] = {
     "primary_ip_verb:assign": (MINE, "POST"),
     "ssh_keys": (PROJECTS, "GET POST"),
     "ssh_key": (MINE, "GET PUT DELETE"),
+    "webhooks": (PROJECTS, "GET POST"),
+    "webhook": (MINE, "GET PUT DELETE"),
+    "webhook_test": (MINE, "POST"),
+    "webhook_secret": (MINE, "POST"),
+    "webhook_deliveries": (MINE, "GET"),
+    "webhook_redeliver": (MINE, "POST"),
     "servers": (PROJECTS, "GET POST"),
     "servers_actions": (PROJECTS, "GET"),
     "servers_action": (MINE, "GET"),
@@ -77,6 +85,7 @@ def world(db: None) -> World:
         description="before",
         owner=image_owner(world.project.pk),
     )
+    make_webhook(world)
     record_done(
         "change_protection",
         resource=("image", image.pk),
@@ -115,10 +124,13 @@ def address(name: str) -> str:
         "primary_ips": server.primary_ips.order_by("pk")[0].pk,
         "ssh_keys": SSHKey.objects.get().pk,
         "server_types": server.server_type_id,
+        "webhooks": Webhook.objects.get().pk,
     }
     ids: dict[str, int | str] = {}
     if ":pk>" in route:
         ids["pk"] = pks.get(route.split("/")[2], server.location_id)
+    if ":delivery_id>" in route:
+        ids["delivery_id"] = Delivery.objects.order_by("pk")[0].pk
     if ":action_id>" in route:
         ids["action_id"] = action_id
     if verb:
@@ -134,6 +146,8 @@ def records() -> dict[str, Any]:
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
         "images": list(Image.objects.values()),
+        "webhooks": list(Webhook.objects.values()),
+        "deliveries": list(Delivery.objects.values()),
         "tokens": list(ApiToken.objects.values_list("pk", "digest", "may_write")),
     }
 
@@ -175,6 +189,10 @@ def _put_back(before: dict[str, Any]) -> None:
     Action.objects.exclude(pk__in=[pk for pk, _ in before["actions"]]).delete()
     for row in before["servers"]:
         Server.objects.filter(pk=row["id"]).update(**row)
+    if not Webhook.objects.exists():
+        Webhook.objects.bulk_create([Webhook(**row) for row in before["webhooks"]])
+    Delivery.objects.all().delete()
+    Delivery.objects.bulk_create([Delivery(**row) for row in before["deliveries"]])
     if not SSHKey.objects.exists():
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
     if not Image.objects.filter(owner__isnull=False).exists():

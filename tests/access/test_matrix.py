@@ -27,6 +27,7 @@ from hosts.models import (
     StoragePool,
 )
 from tests.access.addresses import all_addresses
+from tests.webhooks.receiver import make_webhook
 from tests.world import World, make_user, make_world
 from vpspanel.accounts.models import Account, ApiToken, Member, Project, SSHKey, User
 from vpspanel.accounts.token_services import create_token
@@ -38,6 +39,7 @@ from vpspanel.consoles.recordings import keep_recording
 from vpspanel.events.actor import Actor
 from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import PrimaryIP, Server, ServerType, ServerTypePrice
+from vpspanel.webhooks.models import Delivery, Webhook
 
 # Rows that no address of the pages changes, whoever asks.
 UNTOUCHED: tuple[type[Model], ...] = (
@@ -96,6 +98,15 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "tokens:list": (SIGNED_IN, None),
     "tokens:add": (SIGNED_IN, SIGNED_IN),
     "tokens:revoke": (ADMIN, ADMIN),
+    "webhooks:list": (SIGNED_IN, None),
+    "webhooks:add": (SIGNED_IN, SIGNED_IN),
+    "webhooks:show": (READER, None),
+    "webhooks:change": (ADMIN, ADMIN),
+    "webhooks:switch": (None, ADMIN),
+    "webhooks:test": (None, ADMIN),
+    "webhooks:rotate": (ADMIN, ADMIN),
+    "webhooks:delete": (ADMIN, ADMIN),
+    "webhooks:redeliver": (None, ADMIN),
     "projects:choose": (None, SIGNED_IN),
 }
 PEOPLE = {
@@ -115,6 +126,9 @@ NO_PROJECT_OF_THEIRS = {
     ("tokens:add", "bob"),
     ("tokens:add", "olga"),
     ("tokens:add", "staff"),
+    ("webhooks:add", "bob"),
+    ("webhooks:add", "olga"),
+    ("webhooks:add", "staff"),
 }
 RANK = [PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN]
 
@@ -135,6 +149,7 @@ def world(db: None) -> World:
         project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
     )
     create_token(world.alice, project=world.project, name="ci", may_write=True)
+    make_webhook(world)
     Image.objects.create(
         type=ImageType.SNAPSHOT,
         status=ImageStatus.AVAILABLE,
@@ -175,6 +190,10 @@ def address(name: str) -> str:
         ids["link_id"] = ShareLink.objects.get().pk
     if "key_id" in route:
         ids["key_id"] = SSHKey.objects.get().pk
+    if "webhook_id" in route:
+        ids["webhook_id"] = Webhook.objects.get().pk
+    if "delivery_id" in route:
+        ids["delivery_id"] = Delivery.objects.order_by("pk")[0].pk
     if "token_id" in route:
         ids["token_id"] = ApiToken.objects.get().pk
     return reverse(name, kwargs=ids)
@@ -187,6 +206,8 @@ def records() -> dict[str, Any]:
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
         "tokens": list(ApiToken.objects.values()),
+        "webhooks": list(Webhook.objects.values()),
+        "deliveries": list(Delivery.objects.values()),
         "images": list(Image.objects.values()),
         "recordings": list(Recording.objects.values()),
         "people": list(
@@ -259,6 +280,12 @@ def _put_back(before: dict[str, Any]) -> None:
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
     if not ApiToken.objects.exists():
         ApiToken.objects.bulk_create([ApiToken(**row) for row in before["tokens"]])
+    Webhook.objects.exclude(pk__in=[row["id"] for row in before["webhooks"]]).delete()
+    if not Webhook.objects.exists():
+        Webhook.objects.bulk_create([Webhook(**row) for row in before["webhooks"]])
+    Webhook.objects.update(active=True)
+    Delivery.objects.all().delete()
+    Delivery.objects.bulk_create([Delivery(**row) for row in before["deliveries"]])
 
 
 def test_ids_that_do_not_exist_look_like_those_of_others(world: World) -> None:

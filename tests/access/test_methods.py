@@ -62,6 +62,11 @@ WHILE_SUSPENDED = {
     "snapshots:change_protection",
     "snapshots:delete",
     "tokens:revoke",
+    "webhooks:switch",
+    "webhooks:test",
+    "webhooks:rotate",
+    "webhooks:delete",
+    "webhooks:redeliver",
 }
 
 

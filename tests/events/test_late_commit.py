@@ -21,15 +21,17 @@ def happen(number: int) -> Event:
 class Late:
     """An event that is numbered now and committed when told to."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, project_id: int | None = None) -> None:
         self._numbered, self._go = threading.Event(), threading.Event()
+        self._project_id = project_id
         self._thread = threading.Thread(target=self._run, args=(number,))
         self._thread.start()
         assert self._numbered.wait(5)
 
     def _run(self, number: int) -> None:
         with transaction.atomic():
-            happen(number)
+            resource = ("test", number)
+            record_event("test.late", "It happened", resource=resource, project_id=self._project_id)
             self._numbered.set()
             self._go.wait(5)
         connection.close()

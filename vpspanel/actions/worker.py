@@ -26,7 +26,8 @@ class Worker:
 
     `threads` actions run at once. After `stop`, actions in hand get
     `grace_seconds` to finish; what is left is taken over by another worker
-    when its lease has run out.
+    when its lease has run out. `connections_besides` is how many database
+    connections other threads of this process need.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Worker:
         lease_seconds: float = LEASE_SECONDS,
         grace_seconds: float = 20.0,
         observer: Observer | None = None,
+        connections_besides: int = 0,
     ):
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._runner = Runner(registry, observer)
@@ -44,7 +46,7 @@ class Worker:
         self._grace_seconds = grace_seconds
         self._slots = threading.BoundedSemaphore(threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="action")
-        self._threads = threads
+        self._connections = threads + 2 + connections_besides
         self._claims: set[Claim] = set()
         self._guard = threading.Lock()
         self._stopping = threading.Event()
@@ -57,7 +59,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until stopped."""
-        _make_room(self._threads)
+        _make_room(self._connections)
         heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         heartbeat.start()
         bell = waiter()
@@ -144,12 +146,12 @@ class Worker:
             log.warning("left for another worker: actions %s", left)
 
 
-def _make_room(threads: int) -> None:
+def _make_room(connections: int) -> None:
     """See to it that each thread, the claims and the heartbeat have a database connection each.
 
     A thread keeps its connection while its step waits for a host; a heartbeat
     that had to wait for one would lose every lease.
     """
     pool: Any = getattr(connection, "pool", None)
-    if pool is not None and pool.max_size < threads + 2:
-        pool.resize(pool.min_size, threads + 2)
+    if pool is not None and pool.max_size < connections:
+        pool.resize(pool.min_size, connections)

@@ -14,6 +14,7 @@ from vpspanel.api import (
     server_actions,
     servers,
     ssh_keys,
+    webhooks,
 )
 from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.listing import LARGEST_ID
@@ -96,6 +97,20 @@ v1: list[URLPattern] = [
         "servers/<id:pk>/actions/<slug:verb>",
         server_actions.ServerAction.as_view(),
         name="server_verb",
+    ),
+    path("webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
+    path("webhooks/<id:pk>", webhooks.OneWebhook.as_view(), name="webhook"),
+    path("webhooks/<id:pk>/actions/test", webhooks.TestWebhook.as_view(), name="webhook_test"),
+    path(
+        "webhooks/<id:pk>/actions/rotate_secret",
+        webhooks.RotateWebhookSecret.as_view(),
+        name="webhook_secret",
+    ),
+    path("webhooks/<id:pk>/deliveries", webhooks.Deliveries.as_view(), name="webhook_deliveries"),
+    path(
+        "webhooks/<id:pk>/deliveries/<id:delivery_id>/actions/redeliver",
+        webhooks.Redeliver.as_view(),
+        name="webhook_redeliver",
     ),
     *(pattern for name in COLLECTIONS for pattern in _absent(name)),
 ]

@@ -14,6 +14,7 @@ from vpspanel.pages import (
     servers,
     snapshots,
     tokens,
+    webhooks,
 )
 
 server_urls: list[URLPattern] = [
@@ -49,6 +50,21 @@ token_urls: list[URLPattern] = [
     path("add/", tokens.add_token, name="add"),
     path("<int:token_id>/revoke/", tokens.revoke, name="revoke"),
 ]
+webhook_urls: list[URLPattern] = [
+    path("", webhooks.list_webhooks, name="list"),
+    path("add/", webhooks.add, name="add"),
+    path("<int:webhook_id>/", webhooks.show, name="show"),
+    path("<int:webhook_id>/change/", webhooks.change, name="change"),
+    path("<int:webhook_id>/switch/", webhooks.switch, name="switch"),
+    path("<int:webhook_id>/test/", webhooks.test, name="test"),
+    path("<int:webhook_id>/rotate/", webhooks.rotate, name="rotate"),
+    path("<int:webhook_id>/delete/", webhooks.delete, name="delete"),
+    path(
+        "<int:webhook_id>/deliveries/<int:delivery_id>/redeliver/",
+        webhooks.redeliver,
+        name="redeliver",
+    ),
+]
 snapshot_urls: list[URLPattern] = [
     path("", snapshots.list_images, name="list"),
     path(
@@ -63,6 +79,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("servers/", include((server_urls, "servers"))),
     path("keys/", include((key_urls, "keys"))),
     path("tokens/", include((token_urls, "tokens"))),
+    path("webhooks/", include((webhook_urls, "webhooks"))),
     path("snapshots/", include((snapshot_urls, "snapshots"))),
     path("projects/", include((project_urls, "projects"))),
 ]

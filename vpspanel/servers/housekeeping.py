@@ -18,6 +18,7 @@ from vpspanel.events.actor import SYSTEM
 from vpspanel.servers import rescue, services
 from vpspanel.servers.models import Lifecycle, Server
 from vpspanel.servers.seeds import with_served_rescue_secrets, with_served_secrets
+from vpspanel.webhooks.sender import forget_old_deliveries
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ def keep_house() -> None:
     forget_old_secrets(now)
     keep_figures(now)
     forget_old_answers(now)
+    forget_old_deliveries(now)
 
 
 def scrub_old_seeds(now: datetime) -> int:

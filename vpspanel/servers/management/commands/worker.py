@@ -1,7 +1,8 @@
-"""`manage.py worker`: carries out actions."""
+"""`manage.py worker`: carries out actions, and tells webhooks what happened."""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from vpspanel.actions.command import registry
 from vpspanel.actions.worker import Worker
 from vpspanel.servers import commands  # noqa: F401 - fills the registry
 from vpspanel.servers.daemon import run_until_signal
+from vpspanel.webhooks import sender
 
 log = structlog.get_logger(__name__)
 
@@ -28,5 +30,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         log.info("worker_starts", commands=len(list(registry)), threads=options["threads"])
-        worker = Worker(registry, threads=options["threads"], grace_seconds=options["grace"])
-        run_until_signal(worker.run, worker.stop)
+        webhooks = sender.Sender()
+        worker = Worker(
+            registry,
+            threads=options["threads"],
+            grace_seconds=options["grace"],
+            connections_besides=sender.THREADS + 1,
+        )
+
+        def stop() -> None:
+            webhooks.stop()
+            worker.stop()
+
+        threading.Thread(target=webhooks.run, name="webhooks", daemon=True).start()
+        run_until_signal(worker.run, stop)

@@ -1,0 +1,158 @@
+"""Webhooks of the project, and the log of what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from vpspanel.api.bodies import Body, Nothing, Strict, Text, body_of
+from vpspanel.api.listing import choices, named, ordered, page_of
+from vpspanel.api.shapes.webhooks import (
+    DeliveryShape,
+    WebhookShape,
+    delivery_shape,
+    webhook_shape,
+)
+from vpspanel.api.view import ApiView, PostView
+from vpspanel.errors import NotFound
+from vpspanel.webhooks.models import Delivery, DeliveryState, Webhook
+from vpspanel.webhooks.services import (
+    MadeWebhook,
+    create_webhook,
+    delete_webhook,
+    redeliver,
+    rotate_secret,
+    send_test,
+    update_webhook,
+)
+
+COLUMNS = {"id": "id", "name": "name", "created": "created"}
+
+
+class NewWebhook(Body):
+    """Whom to tell, and of what; without kinds of everything."""
+
+    name = Text(max_length=200)
+    url = Text(max_length=1000)
+    kinds = serializers.ListField(child=Text(max_length=80), required=False, max_length=50)
+
+
+class ChangedWebhook(Body):
+    """What is to change."""
+
+    name = Text(max_length=200, required=False)
+    url = Text(max_length=1000, required=False)
+    kinds = serializers.ListField(child=Text(max_length=80), required=False, max_length=50)
+    active = Strict(required=False)
+
+
+class ProjectWebhooks(ApiView):
+    """Finds what belongs to the project of the token."""
+
+    @property
+    def webhooks(self) -> QuerySet[Webhook]:
+        """Its webhooks."""
+        return self.token.project.webhooks.select_related("project__account")
+
+    def webhook(self, pk: int) -> Webhook:
+        """One of them. Raises `NotFound`."""
+        found = self.webhooks.filter(pk=pk).first()
+        if found is None:
+            raise NotFound("webhook")
+        return found
+
+
+class Webhooks(ProjectWebhooks, PostView):
+    """The webhooks of the project."""
+
+    def get(self, request: Request) -> Response:
+        """A page of them."""
+        rows = ordered(request, named(request, self.webhooks), COLUMNS)
+        return page_of(request, "webhooks", rows, _shapes)
+
+    def create(self, request: Request, **ids: int) -> Response:
+        """Make another one; the secret is in this answer and in no other."""
+        asked = body_of(request, NewWebhook)
+        return _made(create_webhook(self.actor, owner=self.token.project, **asked))
+
+
+class OneWebhook(ProjectWebhooks):
+    """A webhook of the project."""
+
+    def get(self, request: Request, pk: int) -> Response:
+        """It."""
+        return Response({"webhook": webhook_shape(self.webhook(pk))})
+
+    def put(self, request: Request, pk: int) -> Response:
+        """Change it, or turn it on or off."""
+        changed = update_webhook(self.actor, self.webhook(pk), **body_of(request, ChangedWebhook))
+        return Response({"webhook": webhook_shape(changed)})
+
+    def delete(self, request: Request, pk: int) -> Response:
+        """Forget it and its log."""
+        delete_webhook(self.actor, self.webhook(pk))
+        return Response(status=204)
+
+
+class RotateWebhookSecret(ProjectWebhooks, PostView):
+    """A new secret."""
+
+    def create(self, request: Request, **ids: Any) -> Response:
+        """Make it; the old one signs as well for a day."""
+        body_of(request, Nothing)
+        return _made(rotate_secret(self.actor, self.webhook(ids["pk"])))
+
+
+class TestWebhook(ProjectWebhooks, PostView):
+    """A message to try it with."""
+
+    def create(self, request: Request, **ids: Any) -> Response:
+        """Queue it."""
+        body_of(request, Nothing)
+        delivery = send_test(self.actor, self.webhook(ids["pk"]))
+        return Response({"delivery": delivery_shape(delivery)}, 201)
+
+
+class Deliveries(ProjectWebhooks):
+    """What was and will be sent to one webhook."""
+
+    def get(self, request: Request, pk: int) -> Response:
+        """A page of it, the newest first unless asked otherwise."""
+        rows = self.webhook(pk).deliveries.select_related("event")
+        if states := choices(request, "status", DeliveryState.values):
+            rows = rows.filter(state__in=states)
+        if not request.query_params.get("sort"):
+            return page_of(request, "deliveries", rows.order_by("-pk"), _delivery_shapes)
+        return page_of(
+            request, "deliveries", ordered(request, rows, {"id": "id"}), _delivery_shapes
+        )
+
+
+class Redeliver(ProjectWebhooks, PostView):
+    """One message once more."""
+
+    def create(self, request: Request, **ids: Any) -> Response:
+        """Queue it."""
+        body_of(request, Nothing)
+        rows = self.webhook(ids["pk"]).deliveries.select_related("event", "webhook__project")
+        delivery = rows.filter(pk=ids["delivery_id"]).first()
+        if delivery is None:
+            raise NotFound("delivery")
+        return Response({"delivery": delivery_shape(redeliver(self.actor, delivery))}, 201)
+
+
+def _made(made: MadeWebhook) -> Response:
+    return Response({"webhook": webhook_shape(made.webhook), "secret": made.secret}, 201)
+
+
+def _shapes(page: Iterable[Webhook]) -> list[WebhookShape]:
+    return [webhook_shape(webhook) for webhook in page]
+
+
+def _delivery_shapes(page: Iterable[Delivery]) -> list[DeliveryShape]:
+    return [delivery_shape(delivery) for delivery in page]

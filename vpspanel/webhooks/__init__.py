@@ -1,0 +1,1 @@
+"""Events told to programs elsewhere: signed, tried again, and written down."""

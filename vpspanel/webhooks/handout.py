@@ -1,0 +1,104 @@
+"""From events to deliveries: each event is handed out once, however it was committed.
+
+PostgreSQL numbers rows before they are committed, so numbers appear out of
+order. The mark remembers those that were skipped and looks for them again for
+half a minute; what is not there by then was rolled back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Min, Q
+from django.utils import timezone
+
+from vpspanel.accounts.models import Project
+from vpspanel.events.models import Event
+from vpspanel.webhooks.message import wants
+from vpspanel.webhooks.models import Delivery, Mark, Webhook
+
+BATCH = 500
+LATE_COMMIT = timedelta(seconds=30)
+MISSING_LIMIT = 1000
+
+Owners = dict[int, list[Webhook]]
+
+
+@transaction.atomic
+def hand_out() -> int:
+    """Queue deliveries for what happened since the last time; how many events were looked at.
+
+    Several processes may call it: they take turns at the mark.
+    """
+    first = Webhook.objects.filter(active=True).aggregate(first=Min("after_event"))["first"]
+    if first is None:
+        return 0
+    mark = _mark()
+    _skip_to(mark, first)
+    missing = [int(number) for number in mark.missing]
+    rows = Event.objects.filter(Q(pk__gt=mark.last) | Q(pk__in=missing)).order_by("pk")
+    events = list(rows.only("pk", "kind", "project_id", "public")[:BATCH])
+    now = timezone.now()
+    deliveries = list(_deliveries(events, now))
+    Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
+    if _advance(mark, [event.pk for event in events], now):
+        mark.save(update_fields=["last", "missing"])
+    return len(events)
+
+
+def _mark() -> Mark:
+    """The one row, locked."""
+    Mark.objects.get_or_create(pk=1)
+    return Mark.objects.select_for_update().get(pk=1)
+
+
+def _skip_to(mark: Mark, first: int) -> None:
+    """Nobody was to be told of what lies before: do not read it."""
+    if first > mark.last:
+        mark.last, mark.missing = first, {}
+
+
+def _advance(mark: Mark, seen: Sequence[int], now: datetime) -> bool:
+    """Move the mark behind what was seen; True if it changed."""
+    before = (mark.last, dict(mark.missing))
+    for number in seen:
+        mark.missing.pop(str(number), None)
+        for skipped in range(max(mark.last + 1, number - MISSING_LIMIT), number):
+            mark.missing[str(skipped)] = (now + LATE_COMMIT).timestamp()
+        mark.last = max(mark.last, number)
+    kept = {number: end for number, end in mark.missing.items() if end > now.timestamp()}
+    mark.missing = dict(list(kept.items())[-MISSING_LIMIT:])
+    return (mark.last, mark.missing) != before
+
+
+def _deliveries(events: Iterable[Event], now: datetime) -> Iterable[Delivery]:
+    told = [event for event in events if event.public and event.project_id is not None]
+    listeners = _listeners({event.project_id for event in told if event.project_id is not None})
+    for event in told:
+        for webhook in listeners[event.project_id or 0]:
+            if event.pk > webhook.after_event and wants(webhook.kinds, event.kind):
+                yield Delivery(webhook=webhook, event=event, due=now)
+
+
+def _listeners(projects: set[int]) -> Owners:
+    """Who is told of each project: its own webhooks, its account's, and those of resellers above.
+
+    A customer's account stands at most two below the top.
+    """
+    rows = Project.objects.filter(pk__in=projects).values_list(
+        "pk", "account_id", "account__parent_id", "account__parent__parent_id"
+    )
+    above = {pk: {account for account in accounts if account} for pk, *accounts in rows}
+    accounts = set().union(*above.values())
+    webhooks = list(
+        Webhook.objects.filter(Q(project_id__in=projects) | Q(account_id__in=accounts), active=True)
+    )
+    listeners: Owners = defaultdict(list)
+    for project in projects:
+        for webhook in webhooks:
+            if webhook.project_id == project or webhook.account_id in above.get(project, set()):
+                listeners[project].append(webhook)
+    return listeners
