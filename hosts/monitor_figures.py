@@ -39,10 +39,11 @@ class Meter:
         self._load = HostLoad()
         self._guests: dict[UUID, DomainStats] = {}
 
-    def read(self, driver: Driver, at: datetime) -> None:
+    def read(self, driver: Driver, at: datetime) -> HostLoad:
         """Two calls to the host, whatever runs there; then the samples in one batch.
 
         Several monitors may watch a host: the first sample of a minute stays.
+        Returns what the host counted.
         """
         load, guests = driver.load(), driver.stats()
         seconds = (at - self._at).total_seconds() if self._at else 0.0
@@ -57,6 +58,7 @@ class Meter:
             )
         self._at, self._load = at, load
         self._guests = {guest.uuid: guest for guest in guests}
+        return load
 
     def _host_sample(
         self, load: HostLoad, guests: int, seconds: float, bucket: datetime

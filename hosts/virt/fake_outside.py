@@ -7,6 +7,7 @@ injection, and work while the host is unreachable.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from sqlite3 import Row
@@ -19,6 +20,7 @@ from hosts.virt.fake_guest import (
     ACTIVE,
     crash,
     current_spec,
+    end_guest,
     need,
     power_off,
     power_on,
@@ -88,6 +90,14 @@ class OutsideWorld(FakeBase):
         with self._transaction() as db:
             set_setting(db, "session", uuid4().hex)
             db.execute("UPDATE domain SET holder = ''")
+
+    def outside_boot(self) -> None:
+        """The machine loses power and is back at once: no guest runs, and nobody was told."""
+        with self._transaction() as db:
+            for row in db.execute("SELECT uuid FROM domain").fetchall():
+                end_guest(db, row["uuid"], Power.OFF)
+            set_setting(db, "booted_at", str(time.time()))
+            set_setting(db, "session", uuid4().hex)
 
     def call_log(self, name: str | None = None) -> list[CallRecord]:
         """The last 20,000 calls of the contract from every process, oldest first."""

@@ -28,6 +28,7 @@ from vpspanel.events.models import Event
 from vpspanel.events.services import record_event, ring_live
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
 from vpspanel.servers.reconcile import Cause, Correction, Row, Sighting, Verdict, reconcile
+from vpspanel.servers.restarts import plan_restarts
 
 log = structlog.get_logger(__name__)
 
@@ -94,6 +95,10 @@ class Observer:
         servers = Server.objects.filter(host_id=host_id, uuid=event.uuid)
         for pk in servers.values_list("pk", flat=True):
             nudge(("server", pk))
+
+    def on_boot(self, host_id: int, last_up: datetime, at: datetime) -> None:
+        """Its servers that should be on are started again, some at a time."""
+        plan_restarts(host_id, last_up, at)
 
     def on_status(self, host_id: int, change: StatusChange, *, changed: bool) -> None:
         """Tell of the host, let what waited for it go on, and poke the pages of its servers."""
