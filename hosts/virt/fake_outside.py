@@ -207,6 +207,14 @@ class OutsideWorld(FakeBase):
             db.execute("DELETE FROM domain WHERE uuid = ?", (str(uuid),))
             emit(db, EventKind.UNDEFINED, str(uuid), "removed")
 
+    def outside_share(self, source: OutsideWorld) -> None:
+        """From now on the volumes that `source` has are seen here as well: shared storage."""
+        rows = source._store.read("SELECT * FROM volume", ())
+        with self._transaction() as db:
+            for row in rows:
+                marks = ", ".join("?" * len(row))
+                db.execute(f"INSERT OR REPLACE INTO volume VALUES ({marks})", tuple(row))  # noqa: S608
+
     def make_phantom(self, uuid: UUID) -> None:
         """Leave the guest as a daemon does that was killed in the middle of a start."""
         with self._transaction() as db:

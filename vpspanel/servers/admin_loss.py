@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import path
 from django.utils.safestring import SafeString
 
-from vpspanel.events.staff import STYLE, ActingAdmin, word
-from vpspanel.servers import restarts
+from hosts.models import Host
+from vpspanel.errors import Refused
+from vpspanel.events.staff import STYLE, ActingAdmin, staff_actor, word
+from vpspanel.servers import evacuation, restarts
 from vpspanel.servers.models import Restart
 
 
@@ -29,6 +37,13 @@ class RestartAdmin(ActingAdmin):
         """Who may start servers."""
         return request.user.has_perm("servers.change_server")
 
+    def get_urls(self) -> list[Any]:
+        page = self.admin_site.admin_view(evacuation_page)
+        return [
+            path("evacuate/<int:host_id>/", page, name="servers_evacuate"),
+            *super().get_urls(),
+        ]
+
     @admin.display(ordering="given_up")
     def state(self, restart: Restart) -> SafeString:
         """Whether it is still tried."""
@@ -39,3 +54,39 @@ class RestartAdmin(ActingAdmin):
         """With as many tries as at first."""
         count = restarts.try_again(chosen)
         self.message_user(request, f"{count} are tried again.", messages.SUCCESS)
+
+
+class FencingForm(forms.Form):
+    """What staff have to say before anything moves."""
+
+    confirmed_name = forms.CharField(label="Name of the host", max_length=63)
+    fenced = forms.CharField(
+        label="How it was fenced",
+        max_length=400,
+        help_text="For example: power cut at PDU 3, outlet 7. It is recorded.",
+    )
+
+
+def evacuation_page(request: HttpRequest, host_id: int) -> HttpResponse:
+    """Who can leave a lost host and who cannot; with the confirmation, they leave."""
+    if not request.user.has_perms(("hosts.change_host", "servers.change_server")):
+        raise PermissionDenied
+    host = get_object_or_404(Host, pk=host_id)
+    form = FencingForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            done = evacuation.evacuate(staff_actor(request), host, **form.cleaned_data)
+        except Refused as refusal:
+            form.add_error(refusal.field, refusal.message)
+        else:
+            messages.success(request, f"Being restarted on other hosts: {len(done.actions)}.")
+            for stays in done.stays:
+                messages.warning(request, f"{stays.server.name} stays: {stays.reason}")
+            return redirect("admin:servers_evacuate", host.pk)
+    context = {
+        **admin.site.each_context(request),
+        "title": f"Evacuate {host}",
+        "form": form,
+        "plan": evacuation.plan(host),
+    }
+    return render(request, "admin/servers/evacuate.html", context)
