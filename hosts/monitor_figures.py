@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from hosts.figures import MINUTE, beginning
+from hosts.models import CapacityClaim
 from hosts.models_fleet import GuestSample, HostSample
 from hosts.virt.driver import Driver
 from hosts.virt.spec import DomainStats, HostLoad
@@ -27,6 +28,12 @@ RATES = (
     "net_tx_packets",
 )
 BATCH = 500
+
+
+def owned_here(host_id: int, owners: list[UUID]) -> set[UUID]:
+    """Those owners that hold no room of another host: a stale copy has no say in the figures."""
+    elsewhere = CapacityClaim.objects.filter(owner__in=owners).exclude(host_id=host_id)
+    return set(owners) - set(elsewhere.values_list("owner", flat=True))
 
 
 class Meter:

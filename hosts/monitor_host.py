@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from hosts.models import HostStatus
 from hosts.monitor_boot import note_boot
-from hosts.monitor_figures import Meter
+from hosts.monitor_figures import Meter, owned_here
 from hosts.monitor_hold import Hold
 from hosts.monitor_status import StatusChange, record_seen, record_status, refuse_other_machine
 from hosts.virt.driver import Driver
@@ -200,7 +200,7 @@ class HostWatch:
             return
         self._gap = False
         self._list_due = time.monotonic() + self._pace.full_list
-        self._meter.ours = {domain.uuid for domain in seen if domain.ours}
+        self._meter.ours = owned_here(self._host_id, [one.uuid for one in seen if one.ours])
         self._pass_events(self._waiting_events())
         settled, doubtful = self._hold.settle(seen)
         self._note_phantoms(seen)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -16,8 +17,8 @@ from django.utils.safestring import SafeString
 from hosts.models import Host
 from vpspanel.errors import Refused
 from vpspanel.events.staff import STYLE, ActingAdmin, staff_actor, word
-from vpspanel.servers import evacuation, restarts
-from vpspanel.servers.models import Restart
+from vpspanel.servers import evacuation, restarts, stale
+from vpspanel.servers.models import PowerSeen, Restart, StaleCopy
 
 
 @admin.register(Restart)
@@ -54,6 +55,57 @@ class RestartAdmin(ActingAdmin):
         """With as many tries as at first."""
         count = restarts.try_again(chosen)
         self.message_user(request, f"{count} are tried again.", messages.SUCCESS)
+
+
+@admin.register(StaleCopy)
+class StaleCopyAdmin(ActingAdmin):
+    """Copies of servers on hosts that they have left. The panel never starts them."""
+
+    list_display = ("server", "host", "lives_on", "state", "evacuated", "found_at", "seen_at")
+    list_filter = ("host", "power", "evacuated")
+    list_select_related = ("server__host", "host")
+    search_fields = ("server__name", "host__name")
+    actions = ("clean_up",)
+
+    class Media:
+        css = STYLE
+
+    def has_destroy_permission(self, request: HttpRequest) -> bool:
+        """Who may delete servers."""
+        return request.user.has_perm("servers.delete_server")
+
+    @admin.display(description="lives on")
+    def lives_on(self, copy: StaleCopy) -> str:
+        """Where the server itself is."""
+        return str(copy.server.host)
+
+    @admin.display(ordering="power")
+    def state(self, copy: StaleCopy) -> SafeString:
+        """What its host says of it."""
+        tone = "plain" if copy.power in stale.STOPPED else "bad"
+        return word(PowerSeen(copy.power).label, tone)
+
+    @admin.action(description="Clean up", permissions=["destroy"])
+    def clean_up(self, request: HttpRequest, chosen: QuerySet[StaleCopy]) -> HttpResponse | None:
+        """Remove them from their hosts, after asking once more."""
+        copies = list(chosen.select_related("server__host", "host"))
+        if "confirmed" not in request.POST:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Clean up",
+                "copies": copies,
+                "checkbox": ACTION_CHECKBOX_NAME,
+            }
+            return render(request, "admin/servers/clean_up.html", context)
+        for copy in copies:
+            try:
+                action = stale.clean_up(staff_actor(request), copy)
+            except Refused as refusal:
+                self.message_user(request, f"{copy.server}: {refusal.message}", messages.ERROR)
+            else:
+                said = f"{copy.server} is removed from {copy.host}, action #{action.pk}."
+                self.message_user(request, said, messages.SUCCESS)
+        return None
 
 
 class FencingForm(forms.Form):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vpspanel.actions.command import Command, Step, registry
 from vpspanel.actions.models import Action, ActionState
 from vpspanel.servers import (
-    evacuation_steps,
+    loss_commands,  # noqa: F401 - registers its own
     power_steps,
     rescue_steps,
     resize_steps,
@@ -292,39 +292,6 @@ RESET_PASSWORD = registry.add(
             ),
         ),
         on_error=_forget_password,
-    )
-)
-
-EVACUATE = registry.add(
-    Command(
-        "evacuate",
-        title="Restart on another host",
-        done="Restarted on another host",
-        failed="It could not be restarted on another host",
-        deadline=300,
-        steps=(
-            Step("find_disks", "Looking for its disk", evacuation_steps.find_disks),
-            Step(
-                FILTER.name,
-                FILTER.label,
-                evacuation_steps.define_filter_there,
-                evacuation_steps.delete_filter_there,
-            ),
-            Step(
-                DEFINE.name,
-                "Describing it to the other host",
-                evacuation_steps.define_there,
-                evacuation_steps.undefine_there,
-            ),
-            Step(
-                START.name,
-                START.label,
-                evacuation_steps.start_there,
-                evacuation_steps.stop_there,
-            ),
-            Step("settle", "Changing over", evacuation_steps.settle_there, settles=True),
-        ),
-        on_error=evacuation_steps.give_claim_back,
     )
 )
 

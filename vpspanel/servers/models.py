@@ -300,3 +300,26 @@ class Restart(models.Model):
 
     def __str__(self) -> str:
         return f"{self.server_id} on {self.host_id}"
+
+
+class StaleCopy(models.Model):
+    """A guest of ours on a host that its server does not live on any more."""
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="stale_copies")
+    host = models.ForeignKey(Host, models.CASCADE, related_name="+")
+    power = models.CharField(max_length=16, choices=PowerSeen)
+    evacuated = models.BooleanField(
+        default=False, help_text="The server was evacuated from here: the host was to run nothing"
+    )
+    found_at = models.DateTimeField(auto_now_add=True)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "stale copies"
+        ordering = ("host", "pk")
+        constraints = [
+            models.UniqueConstraint(fields=("server", "host"), name="stale_copy_on_host")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server_id} on {self.host_id}"
