@@ -231,6 +231,7 @@ class HostWatch:
         at = timezone.now()
         if note_boot(self._host_id, load, at, lambda up: self._sink.on_boot(self._host_id, up, at)):
             self._log.warning("host_booted")
+            self._list_soon(self._pace.beat, gap=True)  # what it listed may be from before
 
     def _driver(self) -> Driver:
         """The driver, with the watch on it begun."""

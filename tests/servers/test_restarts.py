@@ -224,5 +224,5 @@ def test_planning_a_hundred_costs_no_more_queries_than_two(world: World) -> None
         connection,
     ) as queries:
         Observer().on_boot(world.host.pk, now, now)
-    assert Restart.objects.count() == 100
+    assert Restart.objects.count() == 101  # with the first one, as long as it is only listed
     assert len(queries) <= 8

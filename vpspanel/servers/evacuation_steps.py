@@ -34,6 +34,7 @@ def _new_site_of(context: Context) -> Site:
 def find_disks(context: Context) -> Outcome:
     """The new host sees the server's disk and seed, in the storage that both are said to share.
 
+    Listing the pool makes its libvirt look for what other hosts have written there.
     An old copy that still runs there is no base for it: it has to be forced off first.
     """
     site = _new_site_of(context)

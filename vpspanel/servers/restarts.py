@@ -33,10 +33,10 @@ ORDERLY = timedelta(minutes=6)  # what an orderly shutdown of a host and its gue
 # After each try: how long until the next. After the last one it is given up.
 PAUSES = tuple(timedelta(minutes=minutes) for minutes in (2, 5, 15, 60, 5))
 FORGOTTEN_AFTER = timedelta(hours=8)
-NOT_NOW = timedelta(seconds=30)  # something else is being done to it
+NOT_NOW = timedelta(seconds=10)  # something else is being done to it
 AT_ONCE = 200  # rows that one round looks at
 CHUNK = 500
-NOT_OFF = (PowerSeen.RUNNING, PowerSeen.MISSING)
+SETTLED_AFTER = timedelta(seconds=3)
 
 
 def plan_restarts(host_id: int, last_up: datetime, at: datetime) -> int:
@@ -46,29 +46,26 @@ def plan_restarts(host_id: int, last_up: datetime, at: datetime) -> int:
     """
     with transaction.atomic():
         _forget_shutdowns(host_id, last_up - ORDERLY)
-        stopped = list(
-            _should_be_on()
-            .filter(host_id=host_id)
-            .exclude(power_seen__in=NOT_OFF)
-            .values_list("pk", "project_id")
-        )
+        servers = _should_be_on().filter(host_id=host_id).exclude(power_seen=PowerSeen.MISSING)
+        wanted = list(servers.values_list("pk", "project_id", "power_seen"))
         Restart.objects.bulk_create(
-            [Restart(server_id=pk, host_id=host_id, since=at, next_try=at) for pk, _ in stopped],
+            [Restart(server_id=pk, host_id=host_id, since=at, next_try=at) for pk, _, _ in wanted],
             batch_size=CHUNK,
             ignore_conflicts=True,  # one that still waits keeps its tries
         )
         Event.objects.bulk_create(
-            [_told(pk, project_id) for pk, project_id in stopped], batch_size=CHUNK
+            [_told(pk, project_id) for pk, project_id, seen in wanted if seen != PowerSeen.RUNNING],
+            batch_size=CHUNK,
         )
         record_event(
             "host.booted",
-            f"The host has booted; {len(stopped)} of its servers are started again",
+            f"The host has booted; {len(wanted)} of its servers should be on",
             resource=("host", host_id),
             public=False,
             last_up=last_up.isoformat(),
         )
         transaction.on_commit(ring_live, robust=True)
-    return len(stopped)
+    return len(wanted)
 
 
 def _should_be_on() -> QuerySet[Server]:
@@ -151,9 +148,16 @@ def _open_actions() -> QuerySet[Action]:
 
 
 def _drop_settled() -> None:
-    """Forget those that run, or that nobody wants to run there any more."""
-    off = _should_be_on().exclude(power_seen__in=NOT_OFF)
-    needed = off.filter(pk=OuterRef("server_id"), host_id=OuterRef("host_id"))
+    """Forget those that run, or that nobody wants to run there any more.
+
+    Right after its boot a host may list guests as running that it has not looked at yet.
+    """
+    since = OuterRef("since")
+    surely = Q(booted_at__gte=since) | Q(seen_at__gt=since + SETTLED_AFTER)
+    off = _should_be_on().exclude(Q(power_seen=PowerSeen.RUNNING) & surely)
+    needed = off.exclude(power_seen=PowerSeen.MISSING).filter(
+        pk=OuterRef("server_id"), host_id=OuterRef("host_id")
+    )
     Restart.objects.filter(~Exists(needed)).delete()
 
 
