@@ -27,7 +27,7 @@ from vpspanel.servers.models import Lifecycle, Server
 SHORTEST_REASON = 5  # characters in which somebody can say how a host was fenced
 
 LOCAL = (
-    "Its disk lies on this host only, in {pool}. It comes back with the host: "
+    "Its disk lies on this host only, in the pool {pool}. It comes back with the host: "
     "there is no backup to restore it from, because this panel makes none yet."
 )
 NOT_IN_USE = "It is being created or deleted. What that needs of the host has to be given up first."
@@ -92,7 +92,7 @@ def plan(host: Host) -> Plan:
 
 def _why_it_stays(server: Server, pool: StoragePool | None, action: Action | None) -> str:
     if pool is None or not pool.shared_id:
-        return LOCAL.format(pool=server.pool or "no pool")
+        return LOCAL.format(pool=server.pool)
     if server.lifecycle != Lifecycle.ACTIVE:
         return NOT_IN_USE
     if action is not None and not actions.gives_way(action):
