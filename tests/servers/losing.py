@@ -17,8 +17,13 @@ def shared_world() -> World:
     """What is built goes to the first host, unless something keeps it away."""
     world = make_world()
     world.hosts.append(make_host(world.location))
-    StoragePool.objects.update(shared_id="nfs1")
+    share()
     return world
+
+
+def share() -> None:
+    """All pools are the same storage."""
+    StoragePool.objects.update(shared_id="nfs1")
 
 
 def lose(world: World, host: Host | None = None) -> None:
