@@ -120,6 +120,19 @@ def test_some_at_a_time_and_each_once(world: World, settings: Any) -> None:
     assert {world.driver().guest_record(server.uuid).boots for server in servers} == {2}
 
 
+def test_what_is_parked_holds_nobody_up(world: World, settings: Any) -> None:
+    settings.RESTARTS_PER_HOST = 1
+    ill, well = world.running("ill"), world.running("well")
+    boot(world)
+    services.power_on(world.alice, ill.pk)
+    Action.objects.filter(command="power_on").update(state="parked")
+    assert start_due() == 1
+    work()
+    assert power(world, well) == (Power.RUNNING, "on")
+    assert start_due() == 0
+    assert Restart.objects.get().server == ill
+
+
 def test_a_server_with_an_open_action_waits_for_it(world: World) -> None:
     server = world.running()
     look(world)

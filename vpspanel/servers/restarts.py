@@ -20,7 +20,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from hosts.models import HostStatus
-from vpspanel.actions.models import OPEN_STATES, Action
+from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.errors import Refused
 from vpspanel.events.models import Event
 from vpspanel.events.services import record_event, ring_live
@@ -121,18 +121,14 @@ def start_due(now: datetime | None = None) -> int:
     Restart.objects.filter(given_up=True, next_try__lt=now - FORGOTTEN_AFTER).update(
         given_up=False, tries=0
     )
-    waiting = list(
-        Restart.objects.filter(given_up=False)
-        .exclude(host__status=HostStatus.UNREACHABLE)
-        .filter(Q(next_try__lte=now) | Q(tries__gt=0))
-        .annotate(busy=Exists(_open_actions()))
-        .order_by("-busy", "next_try", "pk")[:AT_ONCE]
-    )
-    at_once = Counter(row.host_id for row in waiting if row.busy)
+    rows = Restart.objects.filter(given_up=False).exclude(host__status=HostStatus.UNREACHABLE)
+    # What is parked waits for staff and keeps nobody else from being started.
+    going_on = rows.filter(Exists(_actions(ActionState.QUEUED, ActionState.RUNNING)))
+    at_once = Counter(going_on.values_list("host_id", flat=True))
+    full = [host for host, count in at_once.items() if count >= settings.RESTARTS_PER_HOST]
+    due = rows.filter(~Exists(_actions(*OPEN_STATES)), next_try__lte=now).exclude(host__in=full)
     queued = 0
-    for row in waiting:
-        if row.busy or row.next_try > now:
-            continue
+    for row in due.order_by("next_try", "pk")[:AT_ONCE]:
         if row.tries >= len(PAUSES):
             _give_up(row)
         elif at_once[row.host_id] < settings.RESTARTS_PER_HOST and _start(row, now):
@@ -141,9 +137,9 @@ def start_due(now: datetime | None = None) -> int:
     return queued
 
 
-def _open_actions() -> QuerySet[Action]:
+def _actions(*states: ActionState) -> QuerySet[Action]:
     return Action.objects.filter(
-        resource_type="server", resource_id=OuterRef("server_id"), state__in=OPEN_STATES
+        resource_type="server", resource_id=OuterRef("server_id"), state__in=states
     )
 
 
