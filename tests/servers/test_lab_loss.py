@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import libvirt
 import pytest
 from django.db import connection
 from django.test import Client
@@ -42,7 +43,7 @@ from vpspanel.servers.models import Restart, Server, StaleCopy
 from vpspanel.servers.observe import Observer
 from vpspanel.servers.restarts import start_due
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow]
+pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.alone]  # it says how fast things show
 
 __all__ = ["panel"]
 
@@ -104,7 +105,8 @@ def power_on(host: Host, server: Server) -> Power | None:
     return None if seen is None else seen.power
 
 
-def share_storage(lab: Lab) -> None:
+@pytest.fixture
+def shared(lab: Lab, panel: Demo) -> Iterator[None]:
     """One directory that all hosts see, in which everything is sold from now on."""
     path = lab.directory / "shared"
     path.mkdir(mode=0o711, exist_ok=True)
@@ -114,6 +116,11 @@ def share_storage(lab: Lab) -> None:
         StoragePool.objects.create(
             host=host, name="shared", path=str(path), shared_id="lab", limit_gib=20
         )
+    yield
+    for one in lab.hosts:
+        pool = libvirt.open(one.kvm.uri).storagePoolLookupByName("shared")
+        pool.destroy()
+        pool.undefine()
 
 
 def host_of(server: Server) -> Host:
@@ -121,8 +128,8 @@ def host_of(server: Server) -> Host:
     return server.host
 
 
+@pytest.mark.usefixtures("shared")
 def test_a_host_is_cut_off_evacuated_and_returns(lab: Lab, panel: Demo) -> None:
-    share_storage(lab)
     web, other = built(panel, ["web", "other"])
     refused_on_a_second_host(web, host_of(other))
     lost, cable = host_of(web), lab_host(lab, web)

@@ -41,17 +41,14 @@ def note_copies(host_id: int, strangers: Sequence[DomainSeen], at: datetime) -> 
 
     `strangers` is complete as of `at`: other copies are gone. Returns how many there are.
     """
-    if not strangers:
-        StaleCopy.objects.filter(host_id=host_id).delete()
+    known = StaleCopy.objects.filter(host_id=host_id)
+    if not strangers and not known.exists():
         return 0
     found = {domain.uuid: domain for domain in strangers}
     servers = list(_living_elsewhere(host_id, at).filter(uuid__in=list(found)))
     evacuated = _evacuated_from(host_id, servers)
-    before = {
-        copy.server_id: copy.power
-        for copy in StaleCopy.objects.filter(host_id=host_id).only("server_id", "power")
-    }
-    StaleCopy.objects.filter(host_id=host_id).exclude(server__in=servers).delete()
+    before = dict(known.values_list("server_id", "power"))
+    known.exclude(server__in=servers).delete()
     for server in servers:
         domain = found[server.uuid]
         _note(host_id, server, domain, at, server.pk in evacuated, before.get(server.pk))
