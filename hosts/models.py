@@ -60,6 +60,13 @@ class Host(models.Model):
     status_since = models.DateTimeField(null=True, editable=False)
     status_reason = models.CharField(max_length=500, blank=True, editable=False)
     seen_at = models.DateTimeField(null=True, editable=False)
+    booted_at = models.DateTimeField(
+        null=True, editable=False, help_text="When it was last seen to have booted"
+    )
+    cpu_time_ns = models.BigIntegerField(
+        null=True, editable=False, help_text="All its CPUs' time since its boot, when last asked"
+    )
+    cpu_time_at = models.DateTimeField(null=True, editable=False)
 
     hostname = models.CharField(max_length=255, blank=True, editable=False)
     architecture = models.CharField(max_length=16, blank=True, editable=False)
@@ -115,6 +122,12 @@ class StoragePool(models.Model):
     name = models.CharField(max_length=64)
     type = models.CharField(max_length=16, default="dir")
     path = models.CharField(max_length=255)
+    shared_id = models.CharField(
+        "shared as",
+        max_length=100,
+        blank=True,
+        help_text="One name for the same storage on all hosts that see it; empty: this host's own",
+    )
     capacity_gib = models.PositiveBigIntegerField(
         default=0, editable=False, help_text="GiB that were free when it was enrolled"
     )

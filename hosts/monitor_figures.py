@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from hosts.figures import MINUTE, beginning
+from hosts.models import CapacityClaim
 from hosts.models_fleet import GuestSample, HostSample
 from hosts.virt.driver import Driver
 from hosts.virt.spec import DomainStats, HostLoad
@@ -29,6 +30,12 @@ RATES = (
 BATCH = 500
 
 
+def owned_here(host_id: int, owners: list[UUID]) -> set[UUID]:
+    """Those owners that hold no room of another host: a stale copy has no say in the figures."""
+    elsewhere = CapacityClaim.objects.filter(owner__in=owners).exclude(host_id=host_id)
+    return set(owners) - set(elsewhere.values_list("owner", flat=True))
+
+
 class Meter:
     """The last counters of one host. Used by the host's own thread only."""
 
@@ -39,10 +46,11 @@ class Meter:
         self._load = HostLoad()
         self._guests: dict[UUID, DomainStats] = {}
 
-    def read(self, driver: Driver, at: datetime) -> None:
+    def read(self, driver: Driver, at: datetime) -> HostLoad:
         """Two calls to the host, whatever runs there; then the samples in one batch.
 
         Several monitors may watch a host: the first sample of a minute stays.
+        Returns what the host counted.
         """
         load, guests = driver.load(), driver.stats()
         seconds = (at - self._at).total_seconds() if self._at else 0.0
@@ -57,6 +65,7 @@ class Meter:
             )
         self._at, self._load = at, load
         self._guests = {guest.uuid: guest for guest in guests}
+        return load
 
     def _host_sample(
         self, load: HostLoad, guests: int, seconds: float, bucket: datetime

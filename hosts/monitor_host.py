@@ -16,13 +16,14 @@ from django.db import close_old_connections, transaction
 from django.utils import timezone
 
 from hosts.models import HostStatus
-from hosts.monitor_figures import Meter
+from hosts.monitor_boot import note_boot
+from hosts.monitor_figures import Meter, owned_here
 from hosts.monitor_hold import Hold
 from hosts.monitor_status import StatusChange, record_seen, record_status, refuse_other_machine
 from hosts.virt.driver import Driver
 from hosts.virt.errors import CallTimeout, HostUnreachable, VirtError, WrongHost
 from hosts.virt.registry import driver_for
-from hosts.virt.spec import DomainEvent, DomainSeen, EventKind, Power
+from hosts.virt.spec import DomainEvent, DomainSeen, EventKind, HostLoad, Power
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +64,9 @@ class Sink(Protocol):
 
     def on_hint(self, host_id: int, event: DomainEvent) -> None:
         """A guest has just stopped, or is about to reboot: who waits for it may look now."""
+
+    def on_boot(self, host_id: int, last_up: datetime, at: datetime) -> None:
+        """The host has booted since `last_up`. Called inside a transaction, after its list."""
 
     def on_status(self, host_id: int, change: StatusChange, *, changed: bool) -> None:
         """The host's status changed, or (not `changed`) the monitor has just begun to watch it."""
@@ -196,11 +200,13 @@ class HostWatch:
             return
         self._gap = False
         self._list_due = time.monotonic() + self._pace.full_list
-        self._meter.ours = {domain.uuid for domain in seen if domain.ours}
+        self._meter.ours = owned_here(self._host_id, [one.uuid for one in seen if one.ours])
         self._pass_events(self._waiting_events())
         settled, doubtful = self._hold.settle(seen)
         self._note_phantoms(seen)
         again = self._sink.on_list(self._host_id, settled, at, gap=gap)
+        if gap:
+            self._look_for_boot()
         if doubtful:
             self._list_soon(DOUBT, gap=gap)
         if again is not None:
@@ -210,9 +216,22 @@ class HostWatch:
         """One look at all counters. A host that is slow with them is not doubted for it."""
         self._sample_due = time.monotonic() + self._pace.sample
         try:
-            self._meter.read(self._driver(), timezone.now())
+            self._note_boot(self._meter.read(self._driver(), timezone.now()))
         except (VirtError, ValueError) as error:
             self._log.info("host_not_measured", error=str(error))
+
+    def _look_for_boot(self) -> None:
+        """Ask at once, because guests may be waiting. Without an answer the next sample tells."""
+        try:
+            self._note_boot(self._driver().load())
+        except (VirtError, ValueError) as error:
+            self._log.info("host_not_measured", error=str(error))
+
+    def _note_boot(self, load: HostLoad) -> None:
+        at = timezone.now()
+        if note_boot(self._host_id, load, at, lambda up: self._sink.on_boot(self._host_id, up, at)):
+            self._log.warning("host_booted")
+            self._list_soon(self._pace.beat, gap=True)  # what it listed may be from before
 
     def _driver(self) -> Driver:
         """The driver, with the watch on it begun."""

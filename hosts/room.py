@@ -67,12 +67,14 @@ def best(
     image: Image | None = None,
     spread: UUID | None = None,
     lock: bool = False,
+    beside: StoragePool | None = None,
 ) -> list[Candidate]:
     """The best of those that have room for `need`, at most `AT_ONCE`. One query.
 
     The order is that of `Candidate.score`, done by the database. Hosts with a
     claim of the same spread are left out. With `lock` (PostgreSQL) it is the
     best one whose pool nobody else holds, and the pool is held from then on.
+    `beside` leaves only other hosts that see the storage of that pool.
     """
     pools = StoragePool.objects.filter(
         OPEN,
@@ -81,6 +83,8 @@ def best(
         host__memory_used_mib__lte=F("host__memory_limit_mib") - need.memory_mib,
         used_gib__lte=F("limit_gib") - need.disk_gib,
     )
+    if beside is not None:
+        pools = pools.filter(seen_from_elsewhere(beside))
     if spread is not None:
         pools = pools.exclude(Exists(_of_spread(spread)))
     for tag in need.tags:
@@ -92,6 +96,18 @@ def best(
         held = ordered.select_for_update(skip_locked=True, of=("self",), no_key=True)
         return _read(held[:1])
     return _read(ordered[:AT_ONCE])
+
+
+def seen_from_elsewhere(pool: StoragePool) -> Q:
+    """The pools of like hosts in which the files of this one lie, under the same paths.
+
+    A disk names the image that it stands on by its path, and a guest of a host
+    with KVM does not go where it would be emulated. None if the pool is not shared.
+    """
+    if not pool.shared_id:
+        return Q(pk__in=())
+    same = Q(shared_id=pool.shared_id, path=pool.path, host__virt_type=pool.host.virt_type)
+    return same & ~Q(host=pool.host_id)
 
 
 def everybody(

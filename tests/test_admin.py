@@ -24,6 +24,7 @@ from vpspanel.accounts.services import add_ssh_key
 from vpspanel.accounts.token_services import create_token
 from vpspanel.events.models import Event
 from vpspanel.servers import services
+from vpspanel.servers.models import Restart, StaleCopy
 
 OURS = ("accounts", "actions", "events", "hosts", "servers")
 MODELS = sorted(
@@ -53,6 +54,9 @@ def world(transactional_db: None) -> World:
     for number in range(3):
         server = world.running(f"web{number}")
         services.reboot(world.alice, server.pk)
+        now = timezone.now()
+        Restart.objects.create(server=server, host=world.host, since=now, next_try=now)
+        StaleCopy.objects.create(server=server, host=world.host, power="off", seen_at=now)
     world.order("queued")
     add_ssh_key(world.alice, project=world.project, name="laptop", public_key=KEY)
     create_token(world.alice, project=world.project, name="ci", may_write=True)

@@ -82,6 +82,10 @@ CONSOLES_PER_USER = env.int("CONSOLES_PER_USER", 20)  # in each process
 CONSOLES_PER_SERVER = env.int("CONSOLES_PER_SERVER", 8)  # of each kind, in each process
 CONSOLE_IDLE_SECONDS = env.int("CONSOLE_IDLE_SECONDS", 0)  # 0: an idle console stays open
 
+# --- hosts --------------------------------------------------------------------
+# After the boot of a host: how many of its servers are being started at the same time.
+RESTARTS_PER_HOST = env.int("RESTARTS_PER_HOST", 3)
+
 # --- parts --------------------------------------------------------------------
 INSTALLED_APPS = [
     "vpspanel",

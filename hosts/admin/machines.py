@@ -251,12 +251,33 @@ class HostAdmin(SharingAdmin):
             self.message_user(request, f"{said}: {host}.", messages.SUCCESS)
 
 
+class PoolForm(ModelForm):
+    """Pools that are said to be the same storage must at least look the same."""
+
+    def clean_shared_id(self) -> str:
+        shared_id = str(self.cleaned_data["shared_id"]).strip()
+        pool = self.instance
+        others = StoragePool.objects.filter(shared_id=shared_id).exclude(pk=pool.pk)
+        if not shared_id:
+            return ""
+        for other in others.select_related("host"):
+            if other.host_id == pool.host_id:
+                raise ValidationError(f"This host sees that storage already, as {other.name}.")
+            if other.path != pool.path:
+                raise ValidationError(
+                    f"{other.host} has it at {other.path}, not at {pool.path}. A disk names the "
+                    "image that it stands on by its path, so both must have the same."
+                )
+        return shared_id
+
+
 @admin.register(StoragePool)
 class StoragePoolAdmin(SharingAdmin):
     """Where disks lie. Pools come with their host."""
 
-    list_display = ("name", "host", "type", "path", "sold", "accepting")
-    list_filter = ("accepting", "host__location")
+    form = PoolForm
+    list_display = ("name", "host", "type", "path", "shared_id", "sold", "accepting")
+    list_filter = ("accepting", "shared_id", "host__location")
     search_fields = ("name", "host__name", "path")
     list_select_related = ("host",)
     fields = (
@@ -264,6 +285,7 @@ class StoragePoolAdmin(SharingAdmin):
         "name",
         "type",
         "path",
+        "shared_id",
         "sold",
         "capacity_gib",
         "reserve_gib",

@@ -47,7 +47,13 @@ from hosts.virt.fake_guest import (
 from hosts.virt.fake_logs import delete_log, log_of
 from hosts.virt.fake_outside import OutsideWorld
 from hosts.virt.fake_screen import FakeScreen, Sight, need_screen
-from hosts.virt.fake_store import domain_from_json, domain_to_json, emit, filter_to_json
+from hosts.virt.fake_store import (
+    domain_from_json,
+    domain_to_json,
+    emit,
+    filter_to_json,
+    setting,
+)
 from hosts.virt.fake_volumes import find_volume
 from hosts.virt.fake_watch import Watch
 from hosts.virt.names import filter_name
@@ -107,10 +113,11 @@ class FakeDriver(CopyCalls, OutsideWorld):
         with self._transaction() as db:
             rows = db.execute("SELECT * FROM domain WHERE live_spec IS NOT NULL")
             guests = [guest_stats(row, now) for row in rows]
+            booted = float(setting(db, "booted_at", "0"))
         busy = sum(guest.cpu_time_ns or 0 for guest in guests)
         return HostLoad(
             cpu_busy_ns=busy,
-            cpu_idle_ns=max(0, int(now * self.options.cpus * 1e9) - busy),
+            cpu_idle_ns=max(0, int((now - booted) * self.options.cpus * 1e9) - busy),
             memory_total_mib=self.options.memory_mib,
             memory_used_mib=sum(guest.memory_mib or 0 for guest in guests),
         )

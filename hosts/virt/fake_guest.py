@@ -80,17 +80,18 @@ def power_on(db: sqlite3.Connection, row: sqlite3.Row, detail: str = "booted") -
 
 def power_off(db: sqlite3.Connection, uuid: str, detail: str, at: float | None = None) -> None:
     """The guest is off, and its console is free again."""
-    _end(db, uuid, Power.OFF)
+    end_guest(db, uuid, Power.OFF)
     emit(db, EventKind.STOPPED, uuid, detail, at)
 
 
 def crash(db: sqlite3.Connection, uuid: str) -> None:
     """The guest has crashed: it runs no longer and says why."""
-    _end(db, uuid, Power.CRASHED)
+    end_guest(db, uuid, Power.CRASHED)
     emit(db, EventKind.CRASHED, uuid, "crashed")
 
 
-def _end(db: sqlite3.Connection, uuid: str, power: Power) -> None:
+def end_guest(db: sqlite3.Connection, uuid: str, power: Power) -> None:
+    """It runs no longer, and nobody is told."""
     db.execute(
         "UPDATE domain SET power = ?, live_spec = NULL, started_at = NULL, booted_at = NULL,"
         " due_at = NULL, due = '', holder = '', phantom = 0 WHERE uuid = ?",

@@ -7,6 +7,7 @@ injection, and work while the host is unreachable.
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from sqlite3 import Row
@@ -19,6 +20,7 @@ from hosts.virt.fake_guest import (
     ACTIVE,
     crash,
     current_spec,
+    end_guest,
     need,
     power_off,
     power_on,
@@ -88,6 +90,14 @@ class OutsideWorld(FakeBase):
         with self._transaction() as db:
             set_setting(db, "session", uuid4().hex)
             db.execute("UPDATE domain SET holder = ''")
+
+    def outside_boot(self) -> None:
+        """The machine loses power and is back at once: no guest runs, and nobody was told."""
+        with self._transaction() as db:
+            for row in db.execute("SELECT uuid FROM domain").fetchall():
+                end_guest(db, row["uuid"], Power.OFF)
+            set_setting(db, "booted_at", str(time.time()))
+            set_setting(db, "session", uuid4().hex)
 
     def call_log(self, name: str | None = None) -> list[CallRecord]:
         """The last 20,000 calls of the contract from every process, oldest first."""
@@ -196,6 +206,14 @@ class OutsideWorld(FakeBase):
         with self._transaction() as db:
             db.execute("DELETE FROM domain WHERE uuid = ?", (str(uuid),))
             emit(db, EventKind.UNDEFINED, str(uuid), "removed")
+
+    def outside_share(self, source: OutsideWorld) -> None:
+        """From now on the volumes that `source` has are seen here as well: shared storage."""
+        rows = source._store.read("SELECT * FROM volume", ())
+        with self._transaction() as db:
+            for row in rows:
+                marks = ", ".join("?" * len(row))
+                db.execute(f"INSERT OR REPLACE INTO volume VALUES ({marks})", tuple(row))  # noqa: S608
 
     def make_phantom(self, uuid: UUID) -> None:
         """Leave the guest as a daemon does that was killed in the middle of a start."""

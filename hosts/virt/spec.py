@@ -143,7 +143,10 @@ class DomainStats:
 
 @dataclass(frozen=True, slots=True)
 class HostLoad:
-    """Counters of a host over all its CPUs, and its memory; `None` where it cannot tell."""
+    """Counters of a host over all its CPUs since it booted, and its memory.
+
+    `None` where it cannot tell.
+    """
 
     cpu_busy_ns: int | None = None
     cpu_idle_ns: int | None = None

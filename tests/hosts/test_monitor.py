@@ -32,6 +32,7 @@ class Heard:
     events: list[tuple[int, DomainEvent]] = field(default_factory=list)
     hints: list[tuple[int, DomainEvent]] = field(default_factory=list)
     statuses: list[tuple[int, StatusChange, bool]] = field(default_factory=list)
+    boots: list[tuple[int, datetime, datetime]] = field(default_factory=list)
     broken: bool = False
 
     def on_list(
@@ -47,6 +48,9 @@ class Heard:
 
     def on_hint(self, host_id: int, event: DomainEvent) -> None:
         self.hints.append((host_id, event))
+
+    def on_boot(self, host_id: int, last_up: datetime, at: datetime) -> None:
+        self.boots.append((host_id, last_up, at))
 
     def on_status(self, host_id: int, change: StatusChange, *, changed: bool) -> None:
         self.statuses.append((host_id, change, changed))

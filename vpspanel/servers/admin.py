@@ -26,6 +26,7 @@ from vpspanel.events.staff import (
     facts,
     word,
 )
+from vpspanel.servers import admin_loss  # noqa: F401 - its pages register themselves
 from vpspanel.servers.admin_hosts import record_changes
 from vpspanel.servers.admin_placement import placement_page
 from vpspanel.servers.admin_verbs import VerbActions

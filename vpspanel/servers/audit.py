@@ -19,14 +19,8 @@ from django.utils import timezone
 from hosts.models import Host
 from hosts.virt.errors import VirtError
 from vpspanel.servers.audit_findings import Finding, Level, Report
-from vpspanel.servers.audit_hosts import (
-    Look,
-    check_host,
-    check_twice,
-    host_subject,
-    load_records,
-    look_at,
-)
+from vpspanel.servers.audit_hosts import check_host, check_twice
+from vpspanel.servers.audit_look import Look, host_subject, load_records, look_at
 from vpspanel.servers.audit_records import check_records
 from vpspanel.servers.models import Server
 

@@ -1,119 +1,26 @@
-"""The invariants between the records and what lies on the hosts.
-
-A host is looked at first and the records after it; what an action has touched
-since then is left out, because both may be right at their own moment.
-"""
+"""The invariants between the records and what lies on the hosts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 from django.db.models import Q
 
-from hosts.models import Host, Image, StagedImage
+from hosts.models import Image, StagedImage
 from hosts.virt.driver import Driver
-from hosts.virt.errors import VirtError
-from hosts.virt.registry import driver_for
 from hosts.virt.spec import DomainSeen
 from vpspanel.actions.models import OPEN_STATES, Action
 from vpspanel.servers.audit_findings import Finding, Level, Repair
+from vpspanel.servers.audit_look import Look, Records, host_subject, uuid_in
 from vpspanel.servers.audit_records import is_buried
 from vpspanel.servers.models import Lifecycle, Server
 
-OURS = "vps-"
 BASE = "img-"
 UPLOAD = ".upload-"
 UPLOAD_TIME = timedelta(hours=1)  # what an upload may take
-CHUNK = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What lay on one host. `volumes` by pool; `unseen` says why a pool is not among them."""
-
-    host: Host
-    driver: Driver
-    began: datetime
-    domains: Sequence[DomainSeen] = ()
-    volumes: dict[str, list[str]] = field(default_factory=dict)
-    filters: Sequence[str] = ()
-    serial_logs: Sequence[UUID] = ()
-    unseen: dict[str, str] = field(default_factory=dict)
-
-    def uuids(self) -> set[UUID]:
-        """Every UUID that something on the host carries."""
-        found = {domain.uuid for domain in self.domains}
-        names = [*self.filters, *(name for names in self.volumes.values() for name in names)]
-        found |= set(self.serial_logs)
-        return found | {uuid for name in names if (uuid := uuid_in(name)) is not None}
-
-
-@dataclass(frozen=True, slots=True)
-class Records:
-    """The servers that matter for what was seen, and those that an action has just touched."""
-
-    servers: dict[UUID, Server]
-    busy: set[int]
-
-    def settled(self, uuid: UUID) -> Server | None:
-        """The server, unless something is being done to it."""
-        server = self.servers.get(uuid)
-        return None if server is None or server.pk in self.busy else server
-
-
-def uuid_in(name: str) -> UUID | None:
-    """The UUID in a name that we gave: `vps-UUID…`."""
-    if not name.startswith(OURS):
-        return None
-    try:
-        return UUID(name[len(OURS) : len(OURS) + 36])
-    except ValueError:
-        return None
-
-
-def look_at(host: Host, now: datetime) -> Look | Finding:
-    """Ask the host for everything; the finding that it does not answer, if it does not."""
-    try:
-        driver = driver_for(host.uri)
-        domains, filters, logs = driver.domains(), driver.filters(), driver.serial_logs()
-    except (VirtError, ValueError) as error:
-        message = f"It did not answer: {error}"
-        return Finding(Level.UNSEEN, "host_unseen", host_subject(host), message)
-    volumes: dict[str, list[str]] = {}
-    unseen: dict[str, str] = {}
-    for pool in host.pools.all():
-        try:
-            volumes[pool.name] = [volume.name for volume in driver.volumes(pool.name)]
-        except VirtError as error:
-            unseen[pool.name] = str(error)
-    return Look(host, driver, now, domains, volumes, filters, logs, unseen)
-
-
-def host_subject(host: Host, pool: str = "") -> str:
-    """How findings name a host, or one of its pools."""
-    return f"pool {host.name}/{pool}" if pool else f"host {host.name}"
-
-
-def load_records(looks: Sequence[Look]) -> Records:
-    """The servers of those hosts, and of every UUID found there."""
-    servers: dict[UUID, Server] = {}
-    host_ids = [look.host.pk for look in looks]
-    for server in Server.objects.filter(host__in=host_ids).exclude(lifecycle=Lifecycle.DELETED):
-        servers[server.uuid] = server
-    wanted = [uuid for look in looks for uuid in look.uuids() if uuid not in servers]
-    for start in range(0, len(wanted), CHUNK):
-        for server in Server.objects.filter(uuid__in=wanted[start : start + CHUNK]):
-            servers[server.uuid] = server
-    began = min((look.began for look in looks), default=None)
-    touched = Q(state__in=OPEN_STATES)
-    if began is not None:
-        touched |= Q(finished__gte=began)
-    actions = Action.objects.filter(touched, resource_type__in=("server", "seed"))
-    return Records(servers, set(actions.values_list("resource_id", flat=True)))
 
 
 def check_host(look: Look, records: Records) -> Iterator[Finding]:
@@ -173,7 +80,10 @@ def check_domain(look: Look, records: Records, domain: DomainSeen) -> Iterator[F
         yield _leftover_domain(look, domain, subject)
     elif server.host_id != look.host.pk:
         yield _error(
-            "domain_elsewhere", subject, "Its server is recorded on another host", server.uuid
+            "domain_elsewhere",
+            subject,
+            f"A stale copy ({domain.power}): server {server.pk} is recorded on another host",
+            server.uuid,
         )
     else:
         expected = {f"{server.pool}/{name}" for name in volumes_of(server)}
@@ -284,9 +194,11 @@ def check_volume(look: Look, records: Records, pool: str, name: str) -> Iterator
         yield Finding(Level.INFO, "volume_foreign", subject, "Not ours; left alone")
         return
     server = records.settled(uuid)
-    if server is not None and _is_here(look, server):
+    is_shared = server is not None and records.are_the_same(look.host, pool, server)
+    is_live = server is not None and server.lifecycle != Lifecycle.DELETED
+    if server is not None and is_live and (is_shared or server.host_id == look.host.pk):
         known = (*volumes_of(server), *_rescue_volumes_of(server))
-        if pool != server.pool or name not in known:
+        if not (is_shared or pool == server.pool) or name not in known:
             yield _error(
                 "disk_extra",
                 subject,

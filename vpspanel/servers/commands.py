@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from vpspanel.actions.command import Command, Step, registry
-from vpspanel.actions.models import Action
-from vpspanel.servers import power_steps, rescue_steps, resize_steps, snapshot_steps, steps
+from vpspanel.actions.models import Action, ActionState
+from vpspanel.servers import (
+    loss_commands,  # noqa: F401 - registers its own
+    power_steps,
+    rescue_steps,
+    resize_steps,
+    snapshot_steps,
+    steps,
+)
 from vpspanel.servers.endings import bury
-from vpspanel.servers.models import Lifecycle, PowerSeen, PowerWanted, Server
+from vpspanel.servers.models import KEEPS_WISH, Lifecycle, PowerSeen, PowerWanted, Server
 
 
 def _activate(action: Action) -> None:
@@ -31,7 +38,9 @@ def _kept(action: Action) -> None:
 
 
 def _want_what_is(action: Action) -> None:
-    """The verb failed: what was wanted is again what is."""
+    """The verb failed: what was wanted is again what is, unless it is tried again by itself."""
+    if action.args.get(KEEPS_WISH) and action.state != ActionState.CANCELLED:
+        return
     servers = Server.objects.filter(pk=action.resource_id)
     servers.filter(power_seen=PowerSeen.RUNNING).update(power_wanted=PowerWanted.ON)
     servers.filter(power_seen__in=(PowerSeen.OFF, PowerSeen.CRASHED)).update(

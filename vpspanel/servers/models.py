@@ -18,6 +18,7 @@ from vpspanel.accounts.models import Project
 from vpspanel.actions.models import Action
 
 MICROS = 1_000_000
+KEEPS_WISH = "keeps_wish"  # argument of an action whose failure changes nothing that is wanted
 # The columns of a server that hold secrets, as they are when they hold none.
 NO_SECRETS: dict[str, bytes | str] = {
     "user_data_sealed": b"",
@@ -278,3 +279,47 @@ class OrderKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class Restart(models.Model):
+    """A server that stopped with its host's boot and is to be started again."""
+
+    server = models.OneToOneField(Server, models.CASCADE, related_name="restart")
+    host = models.ForeignKey(Host, models.CASCADE, related_name="+")
+    since = models.DateTimeField(help_text="When the boot of the host was seen")
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_try = models.DateTimeField()
+    given_up = models.BooleanField(
+        default=False, help_text="Every try failed; staff have to look at it"
+    )
+
+    class Meta:
+        verbose_name = "restart after a boot"
+        verbose_name_plural = "restarts after a boot"
+        ordering = ("next_try", "pk")
+
+    def __str__(self) -> str:
+        return f"{self.server_id} on {self.host_id}"
+
+
+class StaleCopy(models.Model):
+    """A guest of ours on a host that its server does not live on any more."""
+
+    server = models.ForeignKey(Server, models.CASCADE, related_name="stale_copies")
+    host = models.ForeignKey(Host, models.CASCADE, related_name="+")
+    power = models.CharField(max_length=16, choices=PowerSeen)
+    evacuated = models.BooleanField(
+        default=False, help_text="The server was evacuated from here: the host was to run nothing"
+    )
+    found_at = models.DateTimeField(auto_now_add=True)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "stale copies"
+        ordering = ("host", "pk")
+        constraints = [
+            models.UniqueConstraint(fields=("server", "host"), name="stale_copy_on_host")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.server_id} on {self.host_id}"

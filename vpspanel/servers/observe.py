@@ -28,6 +28,8 @@ from vpspanel.events.models import Event
 from vpspanel.events.services import record_event, ring_live
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
 from vpspanel.servers.reconcile import Cause, Correction, Row, Sighting, Verdict, reconcile
+from vpspanel.servers.restarts import plan_restarts
+from vpspanel.servers.stale import note_copies
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +54,7 @@ class Observer:
 
     def __init__(self) -> None:
         self._missed: dict[int, Mapping[UUID, datetime]] = {}
+        self._without_copies: set[int] = set()
         self._lock = threading.Lock()
 
     def on_list(
@@ -59,8 +62,9 @@ class Observer:
     ) -> float | None:
         """Correct every server of the host. Two queries if nothing has changed."""
         cause = Cause.GAP if gap else Cause.LIST
+        rows = load_rows(host_id, at)
         verdict = reconcile(
-            load_rows(host_id, at),
+            rows,
             [Sighting(d.uuid, d.power, at, cause, ours=d.ours) for d in seen],
             at,
             complete=True,
@@ -70,8 +74,24 @@ class Observer:
             self._missed[host_id] = verdict.missed
         apply(verdict, at)
         _resume(host_id, was_away=gap)
+        self._look_for_copies(host_id, rows, seen, at)
         waiting = {uuid for uuid, since in verdict.missed.items() if since == at}
         return LOOK_AGAIN if waiting else None
+
+    def _look_for_copies(
+        self, host_id: int, rows: Sequence[Row], seen: Sequence[DomainSeen], at: datetime
+    ) -> None:
+        """Guests of ours that are not recorded here. Nothing is asked while there are none."""
+        known = {row.uuid for row in rows}
+        strangers = [domain for domain in seen if domain.ours and domain.uuid not in known]
+        if not strangers and host_id in self._without_copies:
+            return
+        copies = note_copies(host_id, strangers, at)
+        with self._lock:
+            if copies:
+                self._without_copies.discard(host_id)
+            else:
+                self._without_copies.add(host_id)
 
     def on_event(self, host_id: int, event: DomainEvent) -> None:
         """Correct the one server that it is about; foreign guests are nobody's."""
@@ -94,6 +114,10 @@ class Observer:
         servers = Server.objects.filter(host_id=host_id, uuid=event.uuid)
         for pk in servers.values_list("pk", flat=True):
             nudge(("server", pk))
+
+    def on_boot(self, host_id: int, last_up: datetime, at: datetime) -> None:
+        """Its servers that should be on are started again, some at a time."""
+        plan_restarts(host_id, last_up, at)
 
     def on_status(self, host_id: int, change: StatusChange, *, changed: bool) -> None:
         """Tell of the host, let what waited for it go on, and poke the pages of its servers."""

@@ -23,7 +23,7 @@ from vpspanel.labels import check_labels
 from vpspanel.sealing import seal, unseal
 from vpspanel.servers.access import get_action, get_server
 from vpspanel.servers.images import check_image_is_usable
-from vpspanel.servers.models import Lifecycle, PowerSeen, Server
+from vpspanel.servers.models import KEEPS_WISH, Lifecycle, PowerSeen, PowerWanted, Server
 from vpspanel.servers.ordering import check_image_fits, check_name
 from vpspanel.servers.passwords import crypt_hash, new_password
 from vpspanel.servers.states import ServerFacts, Verb, wanted_after, why_not
@@ -76,6 +76,18 @@ def facts_of(server: Server, open_action: Action | None) -> ServerFacts:
 def power_on(actor: Actor, server_id: int) -> Action:
     """Start it."""
     return _act(actor, server_id, Verb.POWER_ON)
+
+
+def start_again(server_id: int) -> Action:
+    """Start it after its host's boot, if it is still wanted on, and stays so if that fails."""
+    return act_on(
+        SYSTEM,
+        get_server(SYSTEM, server_id, Verb.POWER_ON),
+        Verb.POWER_ON,
+        args={KEEPS_WISH: True},
+        said=" after its host booted",
+        as_seen={"power_wanted": PowerWanted.ON},
+    )
 
 
 def shutdown(actor: Actor, server_id: int) -> Action:
@@ -257,20 +269,21 @@ def act_on(
     args: dict[str, Any] | None = None,
     said: str = "",
     also: Callable[[], None] | None = None,
+    as_seen: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> Action:
     """Check the state, then write intent, action and event in one transaction.
 
     The server's row is changed only if it still is as it was checked; the
     database itself refuses a second open action. What the verb takes besides,
-    `also` takes in the same transaction.
+    `also` takes in the same transaction. `as_seen` are columns that must not have changed either.
     """
     _check_state(verb, server)
     wanted = wanted_after(verb)
     if wanted is not None:
         changes["power_wanted"] = wanted
     changes.setdefault("lifecycle", server.lifecycle)  # an update of nothing would find no row
-    as_checked = {name: getattr(server, name) for name in _CHECKED}
+    as_checked = {name: getattr(server, name) for name in _CHECKED} | dict(as_seen or {})
     with transaction.atomic():
         action = actions.submit(
             verb.value,

@@ -102,6 +102,7 @@ _COMMAND_STATUS = {
     "rebuild": Status.REBUILDING,
     "change_type": Status.RESIZING,
     "migrate": Status.MIGRATING,
+    "evacuate": Status.MIGRATING,
 }
 _POWER_STATUS = {
     PowerSeen.RUNNING: Status.RUNNING,

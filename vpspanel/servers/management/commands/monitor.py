@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -13,10 +14,12 @@ from hosts.monitor import Monitor, Pace
 from vpspanel.servers.daemon import run_until_signal
 from vpspanel.servers.housekeeping import keep_house
 from vpspanel.servers.observe import Observer
+from vpspanel.servers.restarts import start_due
 
 log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_SECONDS = 60.0
+RESTART_SECONDS = 5.0
 
 
 class Command(BaseCommand):
@@ -44,19 +47,21 @@ class Command(BaseCommand):
             stopping.set()
             monitor.stop()
 
-        keeper = threading.Thread(target=keep, args=(stopping,), name="housekeeping", daemon=True)
-        keeper.start()
+        for act, seconds in ((keep_house, HOUSEKEEPING_SECONDS), (start_due, RESTART_SECONDS)):
+            threading.Thread(
+                target=repeat, args=(act, seconds, stopping), name=act.__name__, daemon=True
+            ).start()
         log.info("monitor_starts")
         run_until_signal(monitor.run, stop)
 
 
-def keep(stopping: threading.Event) -> None:
-    """Keep house now and once a minute, until told to stop; a failure is logged and tried again."""
+def repeat(act: Callable[[], object], seconds: float, stopping: threading.Event) -> None:
+    """Do it now and again after so many seconds, until told to stop; a failure is logged."""
     while not stopping.is_set():
         try:
-            keep_house()
+            act()
         except Exception:
-            log.exception("housekeeping_failed")
+            log.exception("housekeeping_failed", part=act.__name__)
         finally:
             close_old_connections()
-        stopping.wait(HOUSEKEEPING_SECONDS)
+        stopping.wait(seconds)

@@ -1,0 +1,119 @@
+"""What an audit looks at: what lies on the hosts, and the records that matter for it.
+
+A host is looked at first and the records after it; what an action has touched
+since then is left out, because both may be right at their own moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import Q
+
+from hosts.models import Host, StoragePool
+from hosts.virt.driver import Driver
+from hosts.virt.errors import VirtError
+from hosts.virt.registry import driver_for
+from hosts.virt.spec import DomainSeen
+from vpspanel.actions.models import OPEN_STATES, Action
+from vpspanel.servers.audit_findings import Finding, Level
+from vpspanel.servers.models import Lifecycle, Server
+
+OURS = "vps-"
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What lay on one host. `volumes` by pool; `unseen` says why a pool is not among them."""
+
+    host: Host
+    driver: Driver
+    began: datetime
+    domains: Sequence[DomainSeen] = ()
+    volumes: dict[str, list[str]] = field(default_factory=dict)
+    filters: Sequence[str] = ()
+    serial_logs: Sequence[UUID] = ()
+    unseen: dict[str, str] = field(default_factory=dict)
+
+    def uuids(self) -> set[UUID]:
+        """Every UUID that something on the host carries."""
+        found = {domain.uuid for domain in self.domains}
+        names = [*self.filters, *(name for names in self.volumes.values() for name in names)]
+        found |= set(self.serial_logs)
+        return found | {uuid for name in names if (uuid := uuid_in(name)) is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """The servers that matter for what was seen, and those that an action has just touched."""
+
+    servers: dict[UUID, Server]
+    busy: set[int]
+    shared: dict[tuple[int, str], str] = field(default_factory=dict)  # by host and pool
+
+    def settled(self, uuid: UUID) -> Server | None:
+        """The server, unless something is being done to it."""
+        server = self.servers.get(uuid)
+        return None if server is None or server.pk in self.busy else server
+
+    def are_the_same(self, host: Host, pool: str, server: Server) -> bool:
+        """Whether that pool is the storage that the server is on, seen from another host."""
+        here = self.shared.get((host.pk, pool))
+        return here is not None and here == self.shared.get((server.host_id or 0, server.pool))
+
+
+def uuid_in(name: str) -> UUID | None:
+    """The UUID in a name that we gave: `vps-UUID…`."""
+    if not name.startswith(OURS):
+        return None
+    try:
+        return UUID(name[len(OURS) : len(OURS) + 36])
+    except ValueError:
+        return None
+
+
+def look_at(host: Host, now: datetime) -> Look | Finding:
+    """Ask the host for everything; the finding that it does not answer, if it does not."""
+    try:
+        driver = driver_for(host.uri)
+        domains, filters, logs = driver.domains(), driver.filters(), driver.serial_logs()
+    except (VirtError, ValueError) as error:
+        message = f"It did not answer: {error}"
+        return Finding(Level.UNSEEN, "host_unseen", host_subject(host), message)
+    volumes: dict[str, list[str]] = {}
+    unseen: dict[str, str] = {}
+    for pool in host.pools.all():
+        try:
+            volumes[pool.name] = [volume.name for volume in driver.volumes(pool.name)]
+        except VirtError as error:
+            unseen[pool.name] = str(error)
+    return Look(host, driver, now, domains, volumes, filters, logs, unseen)
+
+
+def host_subject(host: Host, pool: str = "") -> str:
+    """How findings name a host, or one of its pools."""
+    return f"pool {host.name}/{pool}" if pool else f"host {host.name}"
+
+
+def load_records(looks: Sequence[Look]) -> Records:
+    """The servers of those hosts, and of every UUID found there."""
+    servers: dict[UUID, Server] = {}
+    host_ids = [look.host.pk for look in looks]
+    for server in Server.objects.filter(host__in=host_ids).exclude(lifecycle=Lifecycle.DELETED):
+        servers[server.uuid] = server
+    wanted = [uuid for look in looks for uuid in look.uuids() if uuid not in servers]
+    for start in range(0, len(wanted), CHUNK):
+        for server in Server.objects.filter(uuid__in=wanted[start : start + CHUNK]):
+            servers[server.uuid] = server
+    began = min((look.began for look in looks), default=None)
+    touched = Q(state__in=OPEN_STATES)
+    if began is not None:
+        touched |= Q(finished__gte=began)
+    actions = Action.objects.filter(touched, resource_type__in=("server", "seed"))
+    pools = StoragePool.objects.exclude(shared_id="").values_list("host_id", "name", "shared_id")
+    shared = {(host_id, name): shared_id for host_id, name, shared_id in pools}
+    return Records(servers, set(actions.values_list("resource_id", flat=True)), shared)
