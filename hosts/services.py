@@ -134,6 +134,20 @@ def release_capacity(owner: UUID) -> bool:
         return True
 
 
+def take_spread(owner: UUID, spread: UUID) -> bool:
+    """Hold the claim of `owner` apart from others of `spread`; False if one is on its host."""
+    try:
+        with transaction.atomic():
+            return bool(CapacityClaim.objects.filter(owner=owner).update(spread=spread))
+    except IntegrityError:
+        return False
+
+
+def leave_spread(owner: UUID) -> None:
+    """Hold it apart from nobody any more."""
+    CapacityClaim.objects.filter(owner=owner).update(spread=None)
+
+
 def grow_claim(owner: UUID, need: Need) -> None:
     """Let `owner` hold at least `need`, on the host and pool where it is.
 

@@ -18,6 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "vpspanel.settings")
 pages = get_asgi_application()  # loads the apps: the routes below need them
 
 from vpspanel.body_limit import BodyLimit  # noqa: E402
+from vpspanel.consoles.direct import DIRECT_PATH, program_screen  # noqa: E402
 from vpspanel.events.origin import Receive, SameOriginOnly, Scope, Send  # noqa: E402
 from vpspanel.routing import (  # noqa: E402
     console_urlpatterns,
@@ -30,7 +31,13 @@ from vpspanel.sub_path import SubPath  # noqa: E402
 def websockets(routes: list[Any]) -> SubPath:
     """The endpoints of `routes`, behind what every websocket goes through."""
     known = SameOriginOnly(AuthMiddlewareStack(URLRouter(routes)))
-    return SubPath(known, settings.FORCE_SCRIPT_NAME)
+
+    async def chosen(scope: Scope, receive: Receive, send: Send) -> None:
+        # What opens this one is in its address: no cookie counts there, so no page can abuse one.
+        app = program_screen if scope["path"] == DIRECT_PATH else known
+        await app(scope, receive, send)
+
+    return SubPath(chosen, settings.FORCE_SCRIPT_NAME)
 
 
 async def health_only(scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,7 +24,6 @@ COLLECTIONS = {
     "load_balancer_types": "load balancers",
     "load_balancers": "load balancers",
     "networks": "private networks",
-    "placement_groups": "placement groups",
     "volumes": "volumes",
     "zones": "DNS zones",
 }

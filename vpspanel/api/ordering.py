@@ -16,7 +16,8 @@ from vpspanel.api.listing import LARGEST_ID
 from vpspanel.api.shapes.places import datacenter_name
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
-from vpspanel.servers.models import ServerType
+from vpspanel.servers.groups import visible_groups
+from vpspanel.servers.models import PlacementGroup, ServerType
 from vpspanel.servers.ordering import Ordered, offers, order_server
 
 MOST_KEYS = 100
@@ -48,14 +49,13 @@ class NewServer(Body):
     volumes = serializers.JSONField(required=False)
     networks = serializers.JSONField(required=False)
     firewalls = serializers.JSONField(required=False)
-    placement_group = serializers.JSONField(required=False)
+    placement_group = IdOrName(required=False, allow_null=True)
 
 
 _NOT_OFFERED = {
     "volumes": "volumes",
     "networks": "private networks",
     "firewalls": "firewalls",
-    "placement_group": "placement groups",
 }
 
 
@@ -74,6 +74,7 @@ def order(actor: Actor, project: Project, asked: dict[str, Any]) -> Ordered:
         user_data=asked.get("user_data") or "",
         labels=asked.get("labels"),
         start=asked["start_after_create"],
+        placement_group=_group(actor, asked.get("placement_group")),
     )
 
 
@@ -86,6 +87,12 @@ def _refuse_what_is_not_offered(asked: dict[str, Any]) -> None:
         raise unsupported("addresses that are chosen")
     if not (public_net.get("enable_ipv4", True) and public_net.get("enable_ipv6", True)):
         raise unsupported("servers without both kinds of public address")
+
+
+def _group(actor: Actor, reference: int | str | None) -> PlacementGroup | None:
+    if reference is None:
+        return None
+    return pick_or_fail(visible_groups(actor), reference, "placement_group")
 
 
 def _location(asked: dict[str, Any], plan: ServerType) -> Location:

@@ -20,9 +20,12 @@ from vpspanel.api.servers import existing
 from vpspanel.api.shapes.actions import action_shape
 from vpspanel.api.shapes.images import image_shape
 from vpspanel.api.view import PostView
+from vpspanel.consoles.direct import direct_address
+from vpspanel.consoles.services import issue_program_ticket
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.servers import services
+from vpspanel.servers.groups import join_group, leave_group, visible_groups
 from vpspanel.servers.models import PowerSeen, ServerType
 from vpspanel.servers.rescue import disable_rescue, enable_rescue
 from vpspanel.servers.resizing import change_type
@@ -68,6 +71,12 @@ class NewSnapshot(Body):
     description = Text(required=False, allow_null=True, allow_blank=True, max_length=1000)
     type = serializers.ChoiceField(["snapshot", "backup"], required=False, allow_null=True)
     labels = serializers.JSONField(required=False)
+
+
+class GroupToJoin(Body):
+    """Which placement group."""
+
+    placement_group = IdOrName()
 
 
 class ServerAction(PostView):
@@ -173,6 +182,22 @@ def _create_image(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"image": image_shape(snapshot.image), "action": action_shape(snapshot.action)}
 
 
+def _join_group(actor: Actor, server_id: int, request: Request) -> Answer:
+    asked = body_of(request, GroupToJoin)
+    groups = visible_groups(actor)
+    group = pick_or_fail(groups, asked["placement_group"], "placement_group")
+    return {"action": action_shape(join_group(actor, server_id, group))}
+
+
+def _request_console(actor: Actor, server_id: int, request: Request) -> Answer:
+    """The screen, for any VNC client that speaks over websockets. QEMU asks for no password."""
+    body_of(request, Nothing)
+    server = existing(actor, server_id).server
+    address = direct_address(issue_program_ticket(actor, server_id), request.build_absolute_uri)
+    action = _done(actor, server_id, server.project_id, "request_console")
+    return {"action": action_shape(action), "wss_url": address, "password": ""}
+
+
 def _done(actor: Actor, server_id: int, project_id: int, command: str) -> Action:
     """An action to show for what needed no worker."""
     return record_done(command, resource=("server", server_id), actor=actor, project_id=project_id)
@@ -191,10 +216,12 @@ VERBS: dict[str, Verb] = {
     "enable_rescue": _enable_rescue,
     "disable_rescue": _plain(disable_rescue),
     "create_image": _create_image,
+    "request_console": _request_console,
+    "add_to_placement_group": _join_group,
+    "remove_from_placement_group": _plain(leave_group),
 }
 # What hcloud has besides. A verb moves up when its service is there.
 UNSUPPORTED = {
-    "request_console": "consoles to programs",
     "enable_backup": "backups",
     "disable_backup": "backups",
     "attach_iso": "ISO images",
@@ -203,6 +230,4 @@ UNSUPPORTED = {
     "attach_to_network": "private networks",
     "detach_from_network": "private networks",
     "change_alias_ips": "private networks",
-    "add_to_placement_group": "placement groups",
-    "remove_from_placement_group": "placement groups",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.db import models
 
-from vpspanel.accounts.models import Project
+from vpspanel.accounts.models import ApiToken, Project
 from vpspanel.servers.models import Server
 
 
@@ -23,6 +23,7 @@ class Way(models.TextChoices):
     MEMBER = "member", "as a member of the project"
     STAFF = "staff", "as staff"
     LINK = "link", "by a link"
+    TOKEN = "token", "by an API token"
 
 
 class ShareLink(models.Model):
@@ -51,6 +52,7 @@ class Ticket(models.Model):
     digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the secret")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
     link = models.ForeignKey(ShareLink, models.CASCADE, null=True, related_name="+")
+    token = models.ForeignKey(ApiToken, models.CASCADE, null=True, related_name="+")
     session_digest = models.CharField(max_length=64, help_text="SHA-256 of the session key")
     server = models.ForeignKey(Server, models.CASCADE, related_name="+")
     kind = models.CharField(max_length=16, choices=Kind)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from django.db.models import Q
 from django.utils import timezone
 
-from vpspanel.accounts.models import Member, Role, User
+from vpspanel.accounts.models import ApiToken, Member, Role, User
 from vpspanel.consoles.models import ShareLink, Way
 from vpspanel.events.guard import Checks, Loss, Owner, Pair
 from vpspanel.servers.access import includes
@@ -14,6 +15,7 @@ from vpspanel.servers.states import RULES, Verb
 TYPE_ROLE = Role.OPERATOR
 LINK_IN_SESSION = "console_link"
 STAFF_PERMISSION = "consoles.watch_console"
+_PROGRAMS = -(2**40)
 
 
 def may_hear(pairs: set[Pair]) -> dict[Pair, bool]:
@@ -85,13 +87,33 @@ def guest_id(link_id: int) -> int:
     return -link_id
 
 
+def may_use_by_token(pairs: set[Pair]) -> dict[Pair, bool]:
+    """The pairs of a program (see `program_id`) and a server that its token opens now."""
+    now = timezone.now()
+    found = ApiToken.objects.filter(
+        Q(expires__isnull=True) | Q(expires__gt=now),
+        pk__in={_PROGRAMS - program for program, _ in pairs},
+        project__account__suspended_at=None,
+        project__servers__pk__in={server_id for _, server_id in pairs},
+        project__servers__lifecycle__in=RULES[Verb.CONSOLE].lifecycles,
+        project__servers__suspended_at=None,
+    ).values_list("pk", "project__servers__pk", "may_write")
+    rights = {(program_id(pk), server_id): writes for pk, server_id, writes in found}
+    return {pair: types for pair, types in rights.items() if pair in pairs}
+
+
+def program_id(token_id: int) -> int:
+    """How guards and rooms know a program with this token: no user or guest has such a number."""
+    return _PROGRAMS - token_id
+
+
 def link_over(pairs: set[Pair]) -> dict[Pair, Loss]:
     """What a guest is told at the end."""
     return dict.fromkeys(pairs, Loss(4403, "This link was revoked or has expired."))
 
 
 def everybody(owners: set[Owner]) -> set[Owner]:
-    """Guests have not signed in: their link is what counts."""
+    """Guests and programs have not signed in: their link or token is what counts."""
     return owners
 
 
@@ -100,7 +122,8 @@ SUSPENDED = Loss(4403, "The server is suspended. Please contact support.")
 MEMBERS = Checks(may_watch, why_not)
 STAFF = Checks(may_watch_as_staff)
 GUESTS = Checks(may_watch_by_link, link_over, everybody)
-CHECKS = {Way.MEMBER: MEMBERS, Way.STAFF: STAFF, Way.LINK: GUESTS}
+PROGRAMS = Checks(may_use_by_token, signed_in=everybody)
+CHECKS = {Way.MEMBER: MEMBERS, Way.STAFF: STAFF, Way.LINK: GUESTS, Way.TOKEN: PROGRAMS}
 
 
 def _members(pairs: set[Pair]) -> list[tuple[Pair, bool, Lifecycle, bool]]:

@@ -13,8 +13,9 @@ from uuid import UUID
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from vpspanel.accounts.models import ApiToken
 from vpspanel.consoles.models import Kind, ShareLink, Ticket, Way
-from vpspanel.consoles.rights import CHECKS, guest_id, may_watch_as_staff
+from vpspanel.consoles.rights import CHECKS, guest_id, may_watch_as_staff, program_id
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -52,6 +53,15 @@ class Pass:
     who: int
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a program's ticket opens, and whether it may type."""
+
+    token: ApiToken
+    server_id: int
+    types: bool
+
+
 def issue_ticket(actor: Actor, server_id: int, kind: Kind, session_key: str) -> str:
     """The secret that opens this console once, within `TICKET_LIFE`, from the same session.
 
@@ -79,6 +89,36 @@ def issue_link_ticket(link: ShareLink, session_key: str) -> str:
     return _make_ticket(
         recent, session_key, link=link, server=link.server, kind=link.kind, way=Way.LINK
     )
+
+
+def issue_program_ticket(actor: Actor, server_id: int) -> str:
+    """The secret that opens the server's screen once for whoever has it, within `TICKET_LIFE`.
+
+    For programs: it needs no session, and what it opened ends with the token.
+    Raises `NotFound`, `Refused`.
+    """
+    server = get_server(actor, server_id, Verb.CONSOLE)
+    refuse_unless_open(server)
+    if actor.token is None:
+        raise Refused("forbidden", "Such consoles are for programs with an API token.")
+    theirs = Ticket.objects.filter(token=actor.token)
+    return _make_ticket(theirs, "", token=actor.token, server=server, kind=Kind.VNC, way=Way.TOKEN)
+
+
+def redeem_program_ticket(secret: str) -> Program | None:
+    """Use such a ticket up: what it opens, or None if it opens nothing now."""
+    now = timezone.now()
+    found = Ticket.objects.filter(
+        digest=digest(secret), way=Way.TOKEN, kind=Kind.VNC, used=None, expires__gt=now
+    )
+    if found.update(used=now) != 1:
+        return None
+    ticket = Ticket.objects.select_related("token").get(digest=digest(secret))
+    if ticket.token is None:
+        return None
+    pair = (program_id(ticket.token.pk), ticket.server_id)
+    types = CHECKS[Way.TOKEN].rights({pair}).get(pair)
+    return None if types is None else Program(ticket.token, ticket.server_id, types)
 
 
 def _issue(actor: Actor, server: Server, kind: Kind, way: Way, session_key: str) -> str:

@@ -53,7 +53,9 @@ async def enter(
     await send({"type": "websocket.accept"})
     # Not through the session's middleware, which looks at each message whether to save.
     viewer = Viewer(receive, scope.get("direct_send", send))
-    visit = Visit(scope, owner, viewer, kind)
+    client, user = scope.get("client"), scope["user"]
+    actor = Actor(user if user.is_authenticated else None, "page", client[0] if client else None)
+    visit = Visit(scope["url_route"]["kwargs"]["server_id"], actor, owner, viewer, kind)
     scope["later"].append(lambda: _stay(visit, stay))
 
 
@@ -79,11 +81,11 @@ Maker = Callable[["Visit", Hello], Console]
 class Visit:
     """One connection: its ticket, its rights, its traces in the timeline."""
 
-    def __init__(self, scope: Scope, owner: Owner, viewer: Viewer, kind: Kind):
-        client = scope.get("client")
-        user = scope["user"] if scope["user"].is_authenticated else None
-        self.actor = Actor(user, "page", client[0] if client else None)
-        self.server_id: int = scope["url_route"]["kwargs"]["server_id"]
+    def __init__(
+        self, server_id: int, actor: Actor, owner: Owner, viewer: Viewer, kind: Kind
+    ) -> None:
+        self.actor = actor
+        self.server_id = server_id
         self._kind = kind
         self.way = Way.MEMBER
         self.types = False
@@ -115,12 +117,16 @@ class Visit:
             await self._redeem(hello.ticket)
             console = make(self, hello)
             del hello  # a console may live for days
-            end = Ended(1011, "Something went wrong here.")
-            try:
-                end = await self._watched(console)
-                await self.viewer.close(end)
-            finally:
-                await self._note_closed(end.reason)
+            await self.show(console)
+
+    async def show(self, console: Console) -> None:
+        """Serve it until it is closed, say why, and write that down."""
+        end = Ended(1011, "Something went wrong here.")
+        try:
+            end = await self._watched(console)
+            await self.viewer.close(end)
+        finally:
+            await self._note_closed(end.reason)
 
     async def once(self, answer: Callable[[Visit], Awaitable[Ended]]) -> None:
         """Answer it and close it. Raises `Ended` if it may not be."""

@@ -64,7 +64,9 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
     The staff's way in is the admin, where model permissions were checked.
     """
     servers = Server.objects.all() if _is_staff_way(actor) else _servers_of(actor)
-    servers = servers.select_related("project__account", "server_type", "image", "location", "host")
+    servers = servers.select_related(
+        "project__account", "server_type", "image", "location", "host", "placement_group"
+    )
     server = servers.filter(pk=server_id).first()
     if server is None:
         raise NotFound("server")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from hosts.models import Family
+from vpspanel.api.shapes.groups import GroupShape, group_shapes
 from vpspanel.api.shapes.images import ImageShape, image_shape
 from vpspanel.api.shapes.places import (
     DatacenterShape,
@@ -85,14 +86,16 @@ class ServerShape(TypedDict):
     volumes: list[int]
     load_balancers: list[int]
     primary_disk_size: int
-    placement_group: None
+    placement_group: GroupShape | None
     suspended: bool
 
 
 def server_shapes(rows: Sequence[ServerRow]) -> list[ServerShape]:
-    """Several servers. One query more than their rows took."""
+    """Several servers. One query more than their rows took, and one if any is in a group."""
     prices = prices_of(row.server.server_type_id for row in rows)
-    return [_shape(row, prices) for row in rows]
+    groups = {row.server.placement_group for row in rows if row.server.placement_group}
+    shapes = {shape["id"]: shape for shape in group_shapes(groups)}
+    return [_shape(row, prices, shapes) for row in rows]
 
 
 def server_shape(row: ServerRow) -> ServerShape:
@@ -100,7 +103,7 @@ def server_shape(row: ServerRow) -> ServerShape:
     return server_shapes([row])[0]
 
 
-def _shape(row: ServerRow, prices: Prices) -> ServerShape:
+def _shape(row: ServerRow, prices: Prices, groups: dict[int, GroupShape]) -> ServerShape:
     server = row.server
     return ServerShape(
         id=server.pk,
@@ -125,7 +128,7 @@ def _shape(row: ServerRow, prices: Prices) -> ServerShape:
         volumes=[],
         load_balancers=[],
         primary_disk_size=server.disk_gib,
-        placement_group=None,
+        placement_group=groups.get(server.placement_group_id or 0),
         suspended=server.is_suspended,
     )
 

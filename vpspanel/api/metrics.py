@@ -1,0 +1,72 @@
+"""`GET /servers/{id}/metrics`: what the monitor measured of a server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from hosts.figures import SPANS, beginning, of_guest, step_for
+from vpspanel.api.listing import number
+from vpspanel.api.servers import existing
+from vpspanel.api.shapes.metrics import SERIES, metrics_shape
+from vpspanel.api.view import ApiView
+from vpspanel.errors import Refused
+
+MOST_POINTS = 720  # of each series
+
+
+class ServerMetrics(ApiView):
+    """Figures over time."""
+
+    def get(self, request: Request, pk: int) -> Response:
+        """Those of the kinds that are asked for.
+
+        The step is one of those that are kept: the finest that reaches back to the
+        beginning, is not finer than asked for, and gives not too many points.
+        """
+        server = existing(self.actor, pk).server
+        kinds = _kinds(request)
+        start, end = _moment(request, "start"), _moment(request, "end")
+        if end <= start:
+            raise Refused("invalid_input", "The end must lie after the start.", field="end")
+        step = _step(start, end, number(request, "step", 1))
+        samples = of_guest(server.uuid, beginning(start, step), end, step)[: MOST_POINTS + 1]
+        shape = metrics_shape(kinds, samples, start=start, end=end, step=step)
+        return Response({"metrics": shape})
+
+
+def _kinds(request: Request) -> list[str]:
+    """The parameter `type`: repeated, or with commas."""
+    texts = request.query_params.getlist("type")
+    kinds = list(dict.fromkeys(kind for text in texts for kind in text.split(",") if kind))
+    if not kinds or any(kind not in SERIES for kind in kinds):
+        message = f"type is one or several of {', '.join(SERIES)}."
+        raise Refused("invalid_input", message, field="type")
+    return kinds
+
+
+def _moment(request: Request, name: str) -> datetime:
+    """A moment in RFC 3339, in UTC if it names no offset. A bare + arrives as a space."""
+    text = request.query_params.get(name, "").replace(" ", "+")
+    try:
+        found = parse_datetime(text)
+    except ValueError:
+        found = None
+    if found is None or not 1970 < found.year < 9999:
+        message = f"{name} is a moment such as 2026-01-31T12:00:00Z."
+        raise Refused("invalid_input", message, field=name)
+    return found.replace(tzinfo=found.tzinfo or UTC)
+
+
+def _step(start: datetime, end: datetime, asked: int) -> int:
+    finest = step_for(start, end, timezone.now(), MOST_POINTS)
+    coarser = [span.step for span in SPANS if span.step >= max(finest, asked)]
+    step = coarser[0] if coarser else SPANS[-1].step
+    if (end - start).total_seconds() / step > MOST_POINTS:
+        days = MOST_POINTS * step // 86400
+        raise Refused("invalid_input", f"Ask for {days} days at most at once.", field="start")
+    return step
