@@ -23,7 +23,7 @@ from vpspanel.actions.services import record_done
 from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.server_actions import UNSUPPORTED, VERBS
 from vpspanel.servers.images import image_owner
-from vpspanel.servers.models import Server
+from vpspanel.servers.models import PlacementGroup, Server
 from vpspanel.webhooks.models import Delivery, Webhook
 
 # What everybody's is the same for all; what is a project's is not there for others.
@@ -70,6 +70,8 @@ PLAN: dict[str, tuple[str, str]] = {
     **{f"server_verb:{verb}": (MINE, "POST") for verb in (*VERBS, *UNSUPPORTED)},
 }
 ABSENT = {name for one in COLLECTIONS for name in (one, f"{one}_actions", f"{one}_one")}
+# What an address needs to be asked at all.
+ASKED = {"server_metrics": "?type=cpu&start=2026-01-01T00:00:00Z&end=2026-01-01T01:00:00Z"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PEOPLE = ("nobody", "stranger", "reader", "writer", "suspended")
 
@@ -89,6 +91,7 @@ def world(db: None) -> World:
         owner=image_owner(world.project.pk),
     )
     make_webhook(world)
+    PlacementGroup.objects.create(project=world.project, name="apart")
     record_done(
         "change_protection",
         resource=("image", image.pk),
@@ -128,6 +131,7 @@ def address(name: str) -> str:
         "ssh_keys": SSHKey.objects.get().pk,
         "server_types": server.server_type_id,
         "webhooks": Webhook.objects.get().pk,
+        "placement_groups": PlacementGroup.objects.get().pk,
     }
     ids: dict[str, int | str] = {}
     if ":pk>" in route:
@@ -139,7 +143,7 @@ def address(name: str) -> str:
     if verb:
         ids["verb"] = verb
     path = reverse(f"api:{name}", kwargs=ids)
-    return f"{path}?id={action_id}" if name == "actions" else path
+    return path + ASKED.get(name, f"?id={action_id}" if name == "actions" else "")
 
 
 def records() -> dict[str, Any]:
@@ -150,6 +154,7 @@ def records() -> dict[str, Any]:
         "keys": list(SSHKey.objects.values()),
         "images": list(Image.objects.values()),
         "webhooks": list(Webhook.objects.values()),
+        "groups": list(PlacementGroup.objects.values()),
         "deliveries": list(Delivery.objects.values()),
         "tokens": list(ApiToken.objects.values_list("pk", "digest", "may_write")),
     }
@@ -192,6 +197,8 @@ def _put_back(before: dict[str, Any]) -> None:
     Action.objects.exclude(pk__in=[pk for pk, _ in before["actions"]]).delete()
     for row in before["servers"]:
         Server.objects.filter(pk=row["id"]).update(**row)
+    if not PlacementGroup.objects.exists():
+        PlacementGroup.objects.bulk_create([PlacementGroup(**row) for row in before["groups"]])
     if not Webhook.objects.exists():
         Webhook.objects.bulk_create([Webhook(**row) for row in before["webhooks"]])
     Delivery.objects.all().delete()

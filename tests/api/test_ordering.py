@@ -116,7 +116,7 @@ def test_ids_and_names(world: World, api: Api) -> None:
         ({"volumes": [1]}, "unsupported_error"),
         ({"networks": [1]}, "unsupported_error"),
         ({"firewalls": [{"firewall": 1}]}, "unsupported_error"),
-        ({"placement_group": 1}, "unsupported_error"),
+        ({"placement_group": 1}, "invalid_input"),
         # What only the panel may set.
         ({"host": 1}, "invalid_input"),
         ({"project": 1}, "invalid_input"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -111,6 +112,20 @@ try:
     reset.action.wait_until_finished()
 except ActionFailedException as error:
     seen["password action"] = str(error)
+
+group = client.placement_groups.create(name="apart", type="spread").placement_group
+done(server.add_to_placement_group(group))
+seen["group"] = [client.placement_groups.get_by_name("apart").servers == [server.id]]
+done(server.remove_from_placement_group())
+client.placement_groups.delete(group)
+console = server.request_console()
+seen["console"] = console.wss_url.partition("?")[0].rpartition(":")[2].partition("/")[2]
+metrics = server.get_metrics(
+    type=["cpu", "network"],
+    start=datetime.now(UTC) - timedelta(hours=1),
+    end=datetime.now(UTC),
+)
+seen["metrics"] = sorted(getattr(metrics, "metrics", metrics).time_series)
 
 done(server.enable_rescue(type="linux64", ssh_keys=[key.id]))
 rescue = [client.servers.get_by_id(server.id).rescue_enabled]

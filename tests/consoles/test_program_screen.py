@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from tests.api.asking import Api, program
 from tests.consoles.conftest import World
@@ -26,7 +27,7 @@ class PlainScreen(Screen):
     """A VNC client that knows nothing of the panel."""
 
     def __init__(self, address: str):
-        self.socket = connect(address, subprotocols=["binary"], legacy=True)  # type: ignore[list-item]
+        self.socket = connect(address, subprotocols=[Subprotocol("binary")], legacy=True)
         self.received = bytearray()
         self.picture = Picture(0, 0)
         self.states: list[dict[str, Any]] = []

@@ -128,7 +128,7 @@ def _changeable(actor: Actor, server_id: int) -> Server:
     server = Server.objects.select_for_update().get(pk=server.pk)
     if server.is_suspended:
         raise Refused("forbidden", "It is suspended. Please contact support.")
-    if server.lifecycle != Lifecycle.ACTIVE:
+    if server.lifecycle == Lifecycle.DELETED:
         raise NotFound("server")
     busy = Action.objects.filter(
         resource_type="server", resource_id=server.pk, state__in=OPEN_STATES
