@@ -57,6 +57,8 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "servers:show": (READER, None),
     "servers:fragment": (READER, None),
     "servers:reveal_password": (None, ADMIN),
+    "servers:graphs": (READER, None),
+    "servers:figures": (READER, None),
     "servers:power_on": (None, OPERATOR),
     "servers:shutdown": (None, OPERATOR),
     "servers:reboot": (None, OPERATOR),

@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path
 
 from vpspanel.pages import (
     changes,
+    graphs,
     keys,
     order,
     power,
@@ -22,6 +23,8 @@ server_urls: list[URLPattern] = [
     path("order/", order.order, name="order"),
     path("<int:server_id>/", servers.show, name="show"),
     path("<int:server_id>/fragment/", servers.fragment, name="fragment"),
+    path("<int:server_id>/graphs/", graphs.show, name="graphs"),
+    path("<int:server_id>/figures/", graphs.figures, name="figures"),
     path("<int:server_id>/password/", servers.reveal_password, name="reveal_password"),
     path("<int:server_id>/power_on/", power.power_on, name="power_on"),
     path("<int:server_id>/shutdown/", power.shutdown, name="shutdown"),

@@ -7,7 +7,7 @@ from typing import Any
 from django.urls import path
 
 from vpspanel.events.staff import ModelAdmin
-from vpspanel.servers import admin_fleet
+from vpspanel.servers import admin_fleet, admin_host
 
 
 class HostPages(ModelAdmin):
@@ -18,5 +18,9 @@ class HostPages(ModelAdmin):
         return [
             path("fleet/", view(admin_fleet.fleet_page), name="servers_fleet"),
             path("fleet/rows/", view(admin_fleet.fleet_rows_page), name="servers_fleet_rows"),
+            path("<int:host_id>/overview/", view(admin_host.host_page), name="servers_host"),
+            path(
+                "<int:host_id>/figures/", view(admin_host.host_figures), name="servers_host_figures"
+            ),
             *super().get_urls(),
         ]

@@ -62,6 +62,7 @@ class Wanted:
 class Share:
     """Room that is sold by overcommit: so much is claimed of what may be sold."""
 
+    what: str
     claimed: int
     limit: int
     unit: str
@@ -88,6 +89,7 @@ class FleetRow:
     """One line of the fleet."""
 
     host: Host
+    pools: Sequence[StoragePool]
     shares: tuple[Share, Share, Share]
     guests: int
     running: int
@@ -149,6 +151,7 @@ def fleet_rows(hosts: Sequence[Host]) -> list[FleetRow]:
     return [
         FleetRow(
             host=host,
+            pools=pools[host.pk],
             shares=_shares(host, pools[host.pk], loads.get(host.pk)),
             guests=guests.get(host.pk, (0, 0))[0],
             running=guests.get(host.pk, (0, 0))[1],
@@ -277,9 +280,10 @@ def _shares(
     if load is not None and load.memory_mib is not None:
         memory = f"{load.memory_mib / 1024:.1f} of {host.memory_mib / 1024:.1f} GiB used"
     return (
-        Share(host.vcpus_used, host.vcpus_limit, "vCPUs", host.cpu_overcommit, cpu),
+        Share("vCPUs", host.vcpus_used, host.vcpus_limit, "vCPUs", host.cpu_overcommit, cpu),
         _memory(host.memory_used_mib, host.memory_limit_mib, host.memory_overcommit, memory),
         Share(
+            "Disk",
             sum(pool.used_gib for pool in pools),
             sum(pool.limit_gib for pool in pools),
             "GiB",
@@ -289,7 +293,7 @@ def _shares(
 
 
 def _memory(used_mib: int, limit_mib: int, overcommit: float, in_use: str = "") -> Share:
-    return Share(used_mib // 1024, limit_mib // 1024, "GiB", overcommit, in_use)
+    return Share("Memory", used_mib // 1024, limit_mib // 1024, "GiB", overcommit, in_use)
 
 
 def _places(by_place: dict[int, list[FleetRow]]) -> list[Place]:

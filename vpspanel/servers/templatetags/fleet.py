@@ -10,9 +10,11 @@ from hosts.admin.machines import HOST_TONES
 from hosts.admin.parts import meter, word
 from hosts.models import Host, HostStatus
 from vpspanel.servers.fleet import Share
+from vpspanel.servers.states import Status
 
 register = template.Library()
 
+_TONES = {"green": "good", "blue": "busy", "yellow": "warn", "red": "bad"}
 _STEPS = ("", "k", "M", "G", "T")
 
 
@@ -20,6 +22,12 @@ _STEPS = ("", "k", "M", "G", "T")
 def host_word(host: Host) -> SafeString:
     """How the host is, as a word."""
     return word(host.get_status_display(), HOST_TONES[HostStatus(host.status)])
+
+
+@register.simple_tag
+def status_word(status: Status) -> SafeString:
+    """The status of a server, as a word."""
+    return word(status.label, _TONES.get(status.color, "plain"))
 
 
 @register.simple_tag
@@ -47,3 +55,15 @@ def scaled(value: float, unit: str) -> str:
 def bits(bytes_per_second: float) -> str:
     """A rate of bytes as network people say it."""
     return scaled(bytes_per_second * 8, "bit/s")
+
+
+@register.filter
+def amount(value: float | None, unit: str) -> str:
+    """A figure with its unit; a question mark where nothing is known."""
+    if value is None:
+        return "?"
+    if unit == "%":
+        return f"{value:.1f} %"
+    if unit == "MiB":
+        return f"{value:.0f} MiB" if value < 1024 else f"{value / 1024:.1f} GiB"
+    return scaled(value, unit)
