@@ -38,6 +38,7 @@ from vpspanel.consoles.recordings import keep_recording
 from vpspanel.events.actor import Actor
 from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import PrimaryIP, Server, ServerType, ServerTypePrice
+from vpspanel.servers.models_announcement import Announcement
 
 # Rows that no address of the pages changes, whoever asks.
 UNTOUCHED: tuple[type[Model], ...] = (
@@ -61,6 +62,7 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "servers:figures": (READER, None),
     "servers:power_on": (None, OPERATOR),
     "servers:shutdown": (None, OPERATOR),
+    "servers:cancel": (None, OPERATOR),
     "servers:reboot": (None, OPERATOR),
     "servers:power_off": (OPERATOR, OPERATOR),
     "servers:reset": (OPERATOR, OPERATOR),
@@ -98,6 +100,7 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "tokens:list": (SIGNED_IN, None),
     "tokens:add": (SIGNED_IN, SIGNED_IN),
     "tokens:revoke": (ADMIN, ADMIN),
+    "announcements:dismiss": (None, SIGNED_IN),
     "projects:choose": (None, SIGNED_IN),
 }
 PEOPLE = {
@@ -137,6 +140,7 @@ def world(db: None) -> World:
         project=world.project, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa:bb"
     )
     create_token(world.alice, project=world.project, name="ci", may_write=True)
+    Announcement.objects.create(title="New prices", text="From May on.")
     Image.objects.create(
         type=ImageType.SNAPSHOT,
         status=ImageStatus.AVAILABLE,
@@ -169,6 +173,8 @@ def address(name: str) -> str:
     ids = {}
     if "server_id" in route:
         ids["server_id"] = Server.objects.get().pk
+    if "announcement_id" in route:
+        ids["announcement_id"] = Announcement.objects.get().pk
     if "image_id" in route:
         ids["image_id"] = Image.objects.get(owner__isnull=False).pk
     if "recording_id" in route:

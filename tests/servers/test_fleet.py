@@ -45,6 +45,7 @@ def rows(**wanted: object) -> list[FleetRow]:
     return [row for place in places for row in place.rows]
 
 
+@pytest.mark.both_databases
 def test_a_row_says_all_of_a_host(world: World) -> None:
     now = timezone.now()
     Host.objects.filter(pk=world.host.pk).update(cpus=8, memory_mib=65536)
@@ -68,6 +69,7 @@ def test_a_row_says_all_of_a_host(world: World) -> None:
     assert names(state="parked") == [world.host.name]
 
 
+@pytest.mark.both_databases
 def test_it_sorts_filters_and_searches(world: World) -> None:
     elsewhere = Location.objects.create(name="attic")
     full, empty = make_host(world.location), make_host(elsewhere)

@@ -56,6 +56,7 @@ def test_a_point_for_each_step_and_a_gap_where_nothing_was_measured(server: Serv
     assert [network[0], network[-1]] == [8000.0, None]  # bits
 
 
+@pytest.mark.both_databases
 def test_no_range_has_more_points_than_a_page_shows(world: World) -> None:
     Host.objects.filter(pk=world.host.pk).update(cpus=4, memory_mib=1000)
     world.host.refresh_from_db()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path
 
 from vpspanel.pages import (
+    announcements,
     changes,
     graphs,
     keys,
@@ -30,6 +31,7 @@ server_urls: list[URLPattern] = [
     path("<int:server_id>/shutdown/", power.shutdown, name="shutdown"),
     path("<int:server_id>/reboot/", power.reboot, name="reboot"),
     path("<int:server_id>/power_off/", power.power_off, name="power_off"),
+    path("<int:server_id>/cancel/", power.cancel, name="cancel"),
     path("<int:server_id>/reset/", power.reset, name="reset"),
     path("<int:server_id>/reset_password/", power.reset_password, name="reset_password"),
     path("<int:server_id>/rename/", changes.rename, name="rename"),
@@ -59,6 +61,9 @@ snapshot_urls: list[URLPattern] = [
     ),
     path("<int:image_id>/delete/", snapshots.delete, name="delete"),
 ]
+announcement_urls: list[URLPattern] = [
+    path("<int:announcement_id>/dismiss/", announcements.dismiss, name="dismiss")
+]
 project_urls: list[URLPattern] = [path("choose/", projects.choose, name="choose")]
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -67,5 +72,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("keys/", include((key_urls, "keys"))),
     path("tokens/", include((token_urls, "tokens"))),
     path("snapshots/", include((snapshot_urls, "snapshots"))),
+    path("announcements/", include((announcement_urls, "announcements"))),
     path("projects/", include((project_urls, "projects"))),
 ]

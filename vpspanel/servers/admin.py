@@ -26,6 +26,7 @@ from vpspanel.events.staff import (
     facts,
     word,
 )
+from vpspanel.servers import admin_announcements  # noqa: F401 registers its page
 from vpspanel.servers.admin_host import server_figures, server_graphs
 from vpspanel.servers.admin_hosts import record_changes
 from vpspanel.servers.admin_placement import placement_page

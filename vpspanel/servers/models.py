@@ -16,6 +16,7 @@ from django.db.models import Q
 from hosts.models import Host, Image, IPAddress, Location
 from vpspanel.accounts.models import Project
 from vpspanel.actions.models import Action
+from vpspanel.servers import models_announcement  # noqa: F401 - Django finds all models here
 
 MICROS = 1_000_000
 # The columns of a server that hold secrets, as they are when they hold none.

@@ -34,7 +34,7 @@ def status_word(status: Status) -> SafeString:
 def share_bar(share: Share) -> SafeString:
     """A bar of what is claimed, with how often it is sold and what is really used."""
     return format_html(
-        '{}<span class="detail nowrap">{} %, sold x{}{}</span>',
+        '{}<span class="detail">{} %, sold x{}{}</span>',
         meter(share.claimed, share.limit, share.unit),
         share.percent,
         f"{share.overcommit:g}",
