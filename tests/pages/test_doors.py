@@ -20,10 +20,11 @@ POST_ONLY = {
     "servers:power_on",
     "servers:shutdown",
     "servers:reboot",
+    "servers:cancel",
     "servers:reveal_password",
     "servers:reveal_rescue_password",
 }
-READ_ONLY = {"servers:show", "servers:fragment"}
+READ_ONLY = {"servers:show", "servers:fragment", "servers:graphs", "servers:figures"}
 VERBS = sorted(set(ON_A_SERVER) - READ_ONLY)
 
 
