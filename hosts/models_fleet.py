@@ -108,6 +108,10 @@ class HostSample(Sample):
 
     host = models.ForeignKey("hosts.Host", models.CASCADE, related_name="samples")
     guests = models.FloatField(null=True, help_text="Guests that ran")
+    disk_read_bytes = models.FloatField(null=True, help_text="Per second, of all guests together")
+    disk_write_bytes = models.FloatField(null=True)
+    net_rx_bytes = models.FloatField(null=True)
+    net_tx_bytes = models.FloatField(null=True)
 
     class Meta:
         constraints = [

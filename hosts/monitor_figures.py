@@ -6,7 +6,7 @@ or was not told, has no rate this time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -27,6 +27,7 @@ RATES = (
     "net_rx_packets",
     "net_tx_packets",
 )
+TOGETHER = ("disk_read_bytes", "disk_write_bytes", "net_rx_bytes", "net_tx_bytes")
 BATCH = 500
 
 
@@ -56,7 +57,7 @@ class Meter:
         seconds = (at - self._at).total_seconds() if self._at else 0.0
         if seconds > 0:
             bucket = beginning(at, MINUTE)
-            host = self._host_sample(load, len(guests), seconds, bucket)
+            host = self._host_sample(load, guests, seconds, bucket)
             HostSample.objects.bulk_create([host], ignore_conflicts=True)
             GuestSample.objects.bulk_create(
                 self._guest_samples(guests, seconds, bucket),
@@ -68,7 +69,7 @@ class Meter:
         return load
 
     def _host_sample(
-        self, load: HostLoad, guests: int, seconds: float, bucket: datetime
+        self, load: HostLoad, guests: Sequence[DomainStats], seconds: float, bucket: datetime
     ) -> HostSample:
         busy = rate(self._load.cpu_busy_ns, load.cpu_busy_ns, seconds)
         return HostSample(
@@ -77,8 +78,19 @@ class Meter:
             at=bucket,
             cpu_percent=None if busy is None else busy / NS_PERCENT,
             memory_mib=load.memory_used_mib,
-            guests=guests,
+            guests=len(guests),
+            **{name: self._together(name, guests, seconds) for name in TOGETHER},
         )
+
+    def _together(self, name: str, guests: Iterable[DomainStats], seconds: float) -> float | None:
+        """What all guests did, foreign ones as well; None while no rate of any is known."""
+        rates = [
+            rate(getattr(self._guests[guest.uuid], name), getattr(guest, name), seconds)
+            for guest in guests
+            if guest.uuid in self._guests
+        ]
+        known = [one for one in rates if one is not None]
+        return sum(known) if known else None
 
     def _guest_samples(
         self, guests: Iterable[DomainStats], seconds: float, bucket: datetime

@@ -25,6 +25,7 @@ from vpspanel.accounts.token_services import create_token
 from vpspanel.events.models import Event
 from vpspanel.servers import services
 from vpspanel.servers.models import Restart, StaleCopy
+from vpspanel.servers.models_announcement import Announcement
 
 OURS = ("accounts", "actions", "events", "hosts", "servers")
 MODELS = sorted(
@@ -41,9 +42,10 @@ WRITABLE = {  # (change, add): everything else is shown only
     "hosts.Image": (True, False),
     "hosts.Location": (True, True),
     "hosts.StoragePool": (True, False),
+    "servers.Announcement": (True, True),
     "servers.ServerType": (True, True),
 }
-DELETABLE = {"hosts.IPPool", "hosts.KnownHostKey", "hosts.Location"}
+DELETABLE = {"servers.Announcement", "hosts.IPPool", "hosts.KnownHostKey", "hosts.Location"}
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f demo"
 
 
@@ -67,6 +69,8 @@ def world(transactional_db: None) -> World:
     image.save()
     assert StagedImage.objects.exists()
     Enrolment.objects.create(name="new", location=world.location, uri="fake:///new", bridge="br0")
+    for title in ("New prices", "New plans"):
+        Announcement.objects.create(title=title, text="From May on.")
     for place in ("192.0.2.1", "192.0.2.2"):
         KnownHostKey.objects.create(place=place, public_key=KEY, fingerprint="SHA256:x")
     return world

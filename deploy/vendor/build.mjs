@@ -73,6 +73,8 @@ mkdirSync(out, { recursive: true });
 const read = (path) => withoutMap(readFileSync(join(modules, path), "utf8"));
 write("tabler.min.css", read("@tabler/core/dist/css/tabler.min.css"), ["@tabler/core"]);
 write("tabler.min.js", read("@tabler/core/dist/js/tabler.min.js"), ["@tabler/core"]);
+write("uplot.css", read("uplot/dist/uPlot.min.css"), ["uplot"]);
+write("uplot.js", read("uplot/dist/uPlot.iife.min.js"), ["uplot"]);
 write("xterm.css", read("@xterm/xterm/css/xterm.css"), ["@xterm/xterm"]);
 write("xterm.js", await bundle("xterm.js", { format: "iife", globalName: "xterm" }), [
   "@xterm/xterm", "@xterm/addon-clipboard", "@xterm/addon-fit", "@xterm/addon-search", "@xterm/addon-web-links", "js-base64",

@@ -39,6 +39,7 @@ from vpspanel.consoles.recordings import keep_recording
 from vpspanel.events.actor import Actor
 from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import PrimaryIP, Server, ServerType, ServerTypePrice
+from vpspanel.servers.models_announcement import Announcement
 from vpspanel.webhooks.models import Delivery, Webhook
 
 # Rows that no address of the pages changes, whoever asks.
@@ -59,8 +60,11 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "servers:show": (READER, None),
     "servers:fragment": (READER, None),
     "servers:reveal_password": (None, ADMIN),
+    "servers:graphs": (READER, None),
+    "servers:figures": (READER, None),
     "servers:power_on": (None, OPERATOR),
     "servers:shutdown": (None, OPERATOR),
+    "servers:cancel": (None, OPERATOR),
     "servers:reboot": (None, OPERATOR),
     "servers:power_off": (OPERATOR, OPERATOR),
     "servers:reset": (OPERATOR, OPERATOR),
@@ -107,6 +111,7 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "webhooks:rotate": (ADMIN, ADMIN),
     "webhooks:delete": (ADMIN, ADMIN),
     "webhooks:redeliver": (None, ADMIN),
+    "announcements:dismiss": (None, SIGNED_IN),
     "projects:choose": (None, SIGNED_IN),
 }
 PEOPLE = {
@@ -150,6 +155,7 @@ def world(db: None) -> World:
     )
     create_token(world.alice, project=world.project, name="ci", may_write=True)
     make_webhook(world)
+    Announcement.objects.create(title="New prices", text="From May on.")
     Image.objects.create(
         type=ImageType.SNAPSHOT,
         status=ImageStatus.AVAILABLE,
@@ -182,6 +188,8 @@ def address(name: str) -> str:
     ids = {}
     if "server_id" in route:
         ids["server_id"] = Server.objects.get().pk
+    if "announcement_id" in route:
+        ids["announcement_id"] = Announcement.objects.get().pk
     if "image_id" in route:
         ids["image_id"] = Image.objects.get(owner__isnull=False).pk
     if "recording_id" in route:

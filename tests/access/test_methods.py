@@ -47,11 +47,14 @@ FORGED = {
 }
 # Signed in already: these lead home.
 ONLY_FOR_VISITORS = ("account_login", "account_signup")
-# What a suspended customer may still do: end things, see what is shown once, and look after
-# keys, tokens, snapshots and recordings. Nothing that is sold or runs is among it.
+# What a suspended customer may still do: end things, see what is shown once, put away what it was
+# told, and look after keys, tokens, snapshots and recordings. Nothing that is sold or runs is
+# among it.
 WHILE_SUSPENDED = {
     "servers:power_off",
+    "servers:cancel",
     "servers:delete",
+    "announcements:dismiss",
     "servers:disable_rescue",
     "servers:reveal_password",
     "servers:reveal_rescue_password",

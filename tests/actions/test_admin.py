@@ -29,8 +29,10 @@ def sign_in(client: Client, *permissions: str) -> User:
     return user
 
 
-def act(client: Client, name: str, action: Action) -> str:
-    form = {"action": name, "_selected_action": [action.pk]}
+def act(client: Client, name: str, *actions: Action, confirmed: bool = True) -> str:
+    form = {"action": name, "_selected_action": [action.pk for action in actions]}
+    if confirmed:
+        form["confirmed"] = "yes"
     return client.post(reverse(LIST), form, follow=True).content.decode()
 
 
@@ -51,6 +53,23 @@ def test_what_has_begun_is_not_cancelled(world: World, client: Client) -> None:
     assert "begun already" in act(client, "cancel", ordered.action)
     ordered.action.refresh_from_db()
     assert ordered.action.state == ActionState.RUNNING
+
+
+def test_it_asks_before_it_undoes_or_touches_several(world: World, client: Client) -> None:
+    first, second = world.order("web1").action, world.order("web2").action
+    sign_in(client, "view_action", "change_action")
+    Action.objects.filter(pk=first.pk).update(
+        state=ActionState.PARKED, attempt=3, detail="host_degraded: look at it"
+    )
+    asked = act(client, "give_up", first, confirmed=False)
+    assert "is undone, step by step" in asked
+    assert "host_degraded: look at it" in asked
+    Action.objects.filter(pk=first.pk).update(state=ActionState.QUEUED, attempt=0)
+    asked = act(client, "cancel", first, second, confirmed=False)
+    assert asked.count('name="_selected_action"') == 2
+    assert not Action.objects.exclude(state=ActionState.QUEUED).exists()
+    act(client, "cancel", first, second)
+    assert not Action.objects.exclude(state=ActionState.CANCELLED).exists()
 
 
 def test_a_parked_action_goes_on(world: World, client: Client) -> None:

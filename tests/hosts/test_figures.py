@@ -94,18 +94,22 @@ def test_samples_are_of_our_guests_and_of_the_host(host: Host) -> None:
     driver, ours, foreign, late = Scripted(), uuid4(), uuid4(), uuid4()
     meter = Meter(host.pk)
     meter.ours = {ours, late}
-    driver.guests = [DomainStats(one, Power.RUNNING, cpu_time_ns=0) for one in (ours, foreign)]
+    driver.guests = [
+        DomainStats(one, Power.RUNNING, cpu_time_ns=0, net_rx_bytes=0) for one in (ours, foreign)
+    ]
     meter.read(driver, NOW)  # type: ignore[arg-type]
     assert not HostSample.objects.exists()
     driver.load_now = HostLoad(90 * 10**9, 150 * 10**9, 1000, 500)
     driver.guests = [
-        DomainStats(one, Power.RUNNING, cpu_time_ns=6 * 10**9) for one in (ours, foreign, late)
+        DomainStats(one, Power.RUNNING, cpu_time_ns=6 * 10**9, net_rx_bytes=600)
+        for one in (ours, foreign, late)
     ]
     meter.read(driver, NOW + timedelta(seconds=60))  # type: ignore[arg-type]
     (sample,) = GuestSample.objects.all()
     assert (sample.owner, sample.cpu_percent, sample.step) == (ours, 10.0, MINUTE)
     of_machine = HostSample.objects.get()
     assert (of_machine.cpu_percent, of_machine.memory_mib, of_machine.guests) == (150.0, 500, 3)
+    assert (of_machine.net_rx_bytes, of_machine.net_tx_bytes) == (20.0, None)
     assert of_machine.at == beginning(NOW, MINUTE) + timedelta(minutes=1)
 
 

@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from tests.pages.conftest import SignIn
 from tests.world import World, work
 from vpspanel.actions.models import Action
 from vpspanel.servers.models import PowerSeen, Server
@@ -71,3 +72,30 @@ def test_a_dialog_is_told_where_to_go(world: World, alice: Client) -> None:
     assert response.status_code == 204
     assert response["X-Location"] == at("show", server)
     assert b"is being powered off" in alice.get(at("show", server)).content
+
+
+def test_what_waits_can_be_cancelled_by_whoever_may_do_it(
+    world: World, alice: Client, sign_in: SignIn
+) -> None:
+    server = world.running()
+    alice.post(at("reboot", server))
+    action = Action.objects.get(command="reboot")
+    assert 'id="cancel"' in alice.get(at("show", server)).content.decode()
+    bob = sign_in(world.bob)
+    assert 'id="cancel"' not in bob.get(at("show", server)).content.decode()
+    assert bob.post(at("cancel", server)).status_code == 403
+    alice.post(at("cancel", server))
+    action.refresh_from_db()
+    assert action.state == "cancelled"
+    again = alice.post(at("cancel", server), follow=True).content.decode()
+    assert "Nothing waits to be done" in again
+
+
+def test_what_has_begun_is_not_cancelled(world: World, alice: Client) -> None:
+    server = world.running()
+    alice.post(at("reboot", server))
+    Action.objects.filter(command="reboot").update(state="running", attempt=1)
+    assert 'id="cancel"' not in alice.get(at("show", server)).content.decode()
+    said = alice.post(at("cancel", server), follow=True).content.decode()
+    assert "It has begun already" in said
+    assert Action.objects.get(command="reboot").state == "running"

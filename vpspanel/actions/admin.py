@@ -10,9 +10,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import truncatechars
+from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -29,6 +31,9 @@ from vpspanel.events.staff import (
     staff_actor,
     word,
 )
+
+AT_ONCE = 100  # actions that one click may touch
+Answer = HttpResponse | None
 
 TONES = {
     ActionState.QUEUED: "plain",
@@ -112,42 +117,67 @@ class ActionAdmin(ActingAdmin):
         return request.user.has_perm("actions.change_action")
 
     @admin.action(description="Try again what needs attention", permissions=["operate"])
-    def try_again(self, request: HttpRequest, actions: QuerySet[Action]) -> None:
+    def try_again(self, request: HttpRequest, actions: QuerySet[Action]) -> Answer:
         def retry(action: Action, actor: Actor) -> None:
             services.retry_parked(action, actor=actor)
 
-        self._each(request, actions, retry, "goes on")
+        return self._each(request, actions, "try_again", retry, "goes on")
 
     @admin.action(description="Give up what needs attention, and undo it", permissions=["operate"])
-    def give_up(self, request: HttpRequest, actions: QuerySet[Action]) -> None:
+    def give_up(self, request: HttpRequest, actions: QuerySet[Action]) -> Answer:
         def give_up(action: Action, actor: Actor) -> None:
             services.give_up(action, actor=actor)
 
-        self._each(request, actions, give_up, "is undone")
+        return self._each(request, actions, "give_up", give_up, "is undone")
 
     @admin.action(description="Cancel what has not begun", permissions=["operate"])
-    def cancel(self, request: HttpRequest, actions: QuerySet[Action]) -> None:
+    def cancel(self, request: HttpRequest, actions: QuerySet[Action]) -> Answer:
         def cancel(action: Action, actor: Actor) -> None:
             services.cancel(action, actor=actor)
 
-        self._each(request, actions, cancel, "was cancelled")
+        return self._each(request, actions, "cancel", cancel, "was cancelled")
+
+    def _asked(self, request: HttpRequest, actions: QuerySet[Action], name: str) -> Answer:
+        """The question before what touches several actions or undoes one; None once answered."""
+        chosen = list(actions.order_by("pk")[: AT_ONCE + 1])
+        if len(chosen) > AT_ONCE:
+            self.message_user(request, f"At most {AT_ONCE} actions at once.", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        if "confirmed" in request.POST or (len(chosen) == 1 and name != "give_up"):
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.model._meta,
+            "title": self.get_actions(request)[name][2],  # type: ignore[index]
+            "chosen": chosen,
+            "action": name,
+            "checkbox": ACTION_CHECKBOX_NAME,
+            "media": self.media,
+        }
+        return TemplateResponse(request, "admin/actions/confirm.html", context)
 
     def _each(
         self,
         request: HttpRequest,
         actions: QuerySet[Action],
+        name: str,
         do: Callable[[Action, Actor], None],
         said: str,
-    ) -> None:
+    ) -> Answer:
+        """Do it to each, unless it has to be asked first; say what was done and what refused."""
+        question = self._asked(request, actions, name)
+        if question is not None:
+            return question
         actor = staff_actor(request)
         for action in actions.order_by("pk"):
-            name = f"Action {action.command} #{action.pk}"
+            who = f"Action {action.command} #{action.pk}"
             try:
                 do(action, actor)
             except Refused as refusal:
-                self.message_user(request, f"{name}: {refusal.message}", messages.ERROR)
+                self.message_user(request, f"{who}: {refusal.message}", messages.ERROR)
             else:
-                self.message_user(request, f"{name} {said}.", messages.SUCCESS)
+                self.message_user(request, f"{who} {said}.", messages.SUCCESS)
+        return None
 
     @admin.display(ordering="resource_id")
     def resource(self, action: Action) -> str:

@@ -1,4 +1,4 @@
-"""Power: each verb one POST; the hard ones ask first."""
+"""Power: each verb one POST; the hard ones ask first. And what waits can be cancelled."""
 
 from __future__ import annotations
 
@@ -82,3 +82,12 @@ def reset_password(request: SignedInRequest, server_id: int) -> HttpResponse:
     """Give root a new password."""
     said = "{name} gets a new root password; it can be shown in a moment."
     return ask(request, server_id, Verb.RESET_PASSWORD, services.reset_password, said)
+
+
+@customer_page
+@require_POST
+def cancel(request: SignedInRequest, server_id: int) -> HttpResponse:
+    """Do without what has not begun."""
+    action = services.cancel_open_action(request.actor, server_id)
+    messages.success(request, f"Cancelled: {action.command.replace('_', ' ')}.")
+    return redirect("servers:show", server_id=server_id)

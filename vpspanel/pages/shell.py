@@ -17,6 +17,8 @@ from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
 from vpspanel.pages.actor import SignedInRequest, actor_from
 from vpspanel.servers.access import includes, visible_projects
+from vpspanel.servers.announcements import current_announcements
+from vpspanel.servers.models_announcement import Announcement
 
 _CHOSEN = "project"
 
@@ -29,19 +31,23 @@ class Shell:
     simulated: bool
     projects: list[Project]
     project: Project | None
+    announcements: list[Announcement]
 
 
 def shell_of(request: HttpRequest | None) -> Shell:
     """The frame for this request; also for error pages, where anything may be missing."""
     projects: list[Project] = []
     chosen: Project | None = None
+    told: list[Announcement] = []
     simulated = False
     with _whatever_happens():
         simulated = Host.objects.filter(uri__startswith="fake:").exists()
         if request is not None and getattr(request, "user", None) is not None:
-            projects = projects_of(actor_from(request))
+            actor = actor_from(request)
+            projects = projects_of(actor)
             chosen = _chosen(request.session, projects)
-    return Shell(settings.SITE_NAME, simulated, projects, chosen)
+            told = current_announcements(actor)
+    return Shell(settings.SITE_NAME, simulated, projects, chosen, told)
 
 
 @contextmanager

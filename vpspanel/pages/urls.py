@@ -5,7 +5,9 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path
 
 from vpspanel.pages import (
+    announcements,
     changes,
+    graphs,
     keys,
     order,
     power,
@@ -23,11 +25,14 @@ server_urls: list[URLPattern] = [
     path("order/", order.order, name="order"),
     path("<int:server_id>/", servers.show, name="show"),
     path("<int:server_id>/fragment/", servers.fragment, name="fragment"),
+    path("<int:server_id>/graphs/", graphs.show, name="graphs"),
+    path("<int:server_id>/figures/", graphs.figures, name="figures"),
     path("<int:server_id>/password/", servers.reveal_password, name="reveal_password"),
     path("<int:server_id>/power_on/", power.power_on, name="power_on"),
     path("<int:server_id>/shutdown/", power.shutdown, name="shutdown"),
     path("<int:server_id>/reboot/", power.reboot, name="reboot"),
     path("<int:server_id>/power_off/", power.power_off, name="power_off"),
+    path("<int:server_id>/cancel/", power.cancel, name="cancel"),
     path("<int:server_id>/reset/", power.reset, name="reset"),
     path("<int:server_id>/reset_password/", power.reset_password, name="reset_password"),
     path("<int:server_id>/rename/", changes.rename, name="rename"),
@@ -72,6 +77,9 @@ snapshot_urls: list[URLPattern] = [
     ),
     path("<int:image_id>/delete/", snapshots.delete, name="delete"),
 ]
+announcement_urls: list[URLPattern] = [
+    path("<int:announcement_id>/dismiss/", announcements.dismiss, name="dismiss")
+]
 project_urls: list[URLPattern] = [path("choose/", projects.choose, name="choose")]
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -81,5 +89,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("tokens/", include((token_urls, "tokens"))),
     path("webhooks/", include((webhook_urls, "webhooks"))),
     path("snapshots/", include((snapshot_urls, "snapshots"))),
+    path("announcements/", include((announcement_urls, "announcements"))),
     path("projects/", include((project_urls, "projects"))),
 ]

@@ -26,7 +26,11 @@ from vpspanel.events.staff import (
     facts,
     word,
 )
-from vpspanel.servers import admin_loss  # noqa: F401 - its pages register themselves
+from vpspanel.servers import (
+    admin_announcements,  # noqa: F401 registers its page
+    admin_loss,  # noqa: F401 - its pages register themselves
+)
+from vpspanel.servers.admin_host import server_figures, server_graphs
 from vpspanel.servers.admin_hosts import record_changes
 from vpspanel.servers.admin_placement import placement_page
 from vpspanel.servers.admin_verbs import VerbActions
@@ -90,7 +94,18 @@ class ServerAdmin(VerbActions, ActingAdmin):
         ),
         (
             "Where",
-            {"fields": ("location", "host", "pool", "mac", "disk_generation", "domain", "console")},
+            {
+                "fields": (
+                    "location",
+                    "host",
+                    "pool",
+                    "mac",
+                    "disk_generation",
+                    "domain",
+                    "console",
+                    "graphs",
+                )
+            },
         ),
         (
             "State",
@@ -115,6 +130,14 @@ class ServerAdmin(VerbActions, ActingAdmin):
 
     class Media:
         css = STYLE
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view
+        return [
+            path("<int:server_id>/graphs/", view(server_graphs), name="servers_server_graphs"),
+            path("<int:server_id>/figures/", view(server_figures), name="servers_server_figures"),
+            *super().get_urls(),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> Any:
         """With the open action in the same query: it decides the shown word."""
@@ -184,6 +207,11 @@ class ServerAdmin(VerbActions, ActingAdmin):
         url = reverse("consoles:staff", args=[server.pk])
         words = "Watch it: the customer sees that, and it is recorded"
         return format_html('<a href="{}" target="_blank">{}</a>', url, words)
+
+    @admin.display
+    def graphs(self, server: Server) -> SafeString:
+        url = reverse("admin:servers_server_graphs", args=[server.pk])
+        return format_html('<a href="{}">{}</a>', url, "CPU, disk and network over time")
 
     @admin.display(description="actions")
     def latest_actions(self, server: Server) -> SafeString:

@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import Model
 
 import hosts.admin  # noqa: F401 registers the pages that are replaced here
 from hosts.models import Host, Image, IPPool, Location, StoragePool
 from hosts.models_fleet import Enrolment, KnownHostKey
-from vpspanel.events.staff import Recorded
+from vpspanel.events.staff import ModelAdmin, Recorded
+from vpspanel.servers.admin_host_pages import HostPages
 
 WRITTEN_BY_STAFF = (Enrolment, Host, Image, IPPool, KnownHostKey, Location, StoragePool)
+MORE: dict[type[Model], tuple[type[ModelAdmin], ...]] = {Host: (HostPages,)}
 
 
 def record_changes() -> None:
@@ -20,4 +23,5 @@ def record_changes() -> None:
     for model in WRITTEN_BY_STAFF:
         pages = type(admin.site.get_model_admin(model))
         admin.site.unregister(model)
-        admin.site.register(model, type(pages.__name__, (Recorded, pages), {}))
+        kinds: tuple[type, ...] = (Recorded, *MORE.get(model, ()), pages)
+        admin.site.register(model, type(pages.__name__, kinds, {}))

@@ -18,7 +18,7 @@ from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
 from vpspanel.servers.access import get_server, includes, role_of, visible_servers
 from vpspanel.servers.models import NO_SECRETS, PrimaryIP, Server
-from vpspanel.servers.services import facts_of
+from vpspanel.servers.services import facts_of, may_cancel
 from vpspanel.servers.states import RULES, Status, Verb, allowed, shown_status
 
 TIMELINE = 50
@@ -58,6 +58,7 @@ class ServerDetail:
     allowed: dict[Verb, str]
     addresses: Sequence[PrimaryIP]
     action: Action | None  # the open one, else the last one if it failed
+    may_cancel: bool  # it has not begun, and the actor's role may do without it
     command: Command | None
     steps: Sequence[StepView]
     events: Sequence[Event]
@@ -189,6 +190,7 @@ def server_detail(actor: Actor, server_id: int) -> ServerDetail:
         allowed=row.allowed,
         addresses=row.addresses,
         action=shown,
+        may_cancel=shown is not None and may_cancel(role, shown),
         command=command,
         steps=action_steps(shown, command) if shown and command else (),
         events=list(

@@ -13,20 +13,20 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from hosts.models import HostStatus, Image
-from vpspanel.accounts.models import SSHKey
+from vpspanel.accounts.models import Role, SSHKey
 from vpspanel.actions import services as actions
-from vpspanel.actions.models import Action
+from vpspanel.actions.models import Action, ActionState
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.services import record_event
 from vpspanel.labels import check_labels
 from vpspanel.sealing import seal, unseal
-from vpspanel.servers.access import get_action, get_server
+from vpspanel.servers.access import get_action, get_server, includes
 from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import KEEPS_WISH, Lifecycle, PowerSeen, PowerWanted, Server
 from vpspanel.servers.ordering import check_image_fits, check_name
 from vpspanel.servers.passwords import crypt_hash, new_password
-from vpspanel.servers.states import ServerFacts, Verb, wanted_after, why_not
+from vpspanel.servers.states import RULES, ServerFacts, Verb, wanted_after, why_not
 
 _SAID = {
     Verb.POWER_ON: "Start requested",
@@ -251,6 +251,21 @@ def cancel_action(actor: Actor, action_id: int) -> Action:
         get_server(actor, action.resource_id, _verb_of(action))
     actions.cancel(action, actor=actor)
     return action
+
+
+def cancel_open_action(actor: Actor, server_id: int) -> Action:
+    """Cancel what waits to be done to it. Raises `Refused("conflict")` if nothing does any more."""
+    server = get_server(actor, server_id, Verb.POWER_ON)  # a reader cancels nothing
+    action = actions.open_action("server", server.pk)
+    if action is None:
+        raise Refused("conflict", "Nothing waits to be done: it has ended already.")
+    return cancel_action(actor, action.pk)
+
+
+def may_cancel(role: Role | None, action: Action) -> bool:
+    """Whether that role may cancel the action, which has not begun."""
+    waits = action.state == ActionState.QUEUED and action.attempt == 0
+    return waits and role is not None and includes(role, RULES[_verb_of(action)].role)
 
 
 def _verb_of(action: Action) -> Verb:
