@@ -24,6 +24,7 @@ from vpspanel.accounts.services import add_ssh_key
 from vpspanel.accounts.token_services import create_token
 from vpspanel.events.models import Event
 from vpspanel.servers import services
+from vpspanel.servers.drift import look_at_host
 from vpspanel.servers.models import Restart, StaleCopy
 from vpspanel.servers.models_announcement import Announcement
 
@@ -59,6 +60,8 @@ def world(transactional_db: None) -> World:
         now = timezone.now()
         Restart.objects.create(server=server, host=world.host, since=now, next_try=now)
         StaleCopy.objects.create(server=server, host=world.host, power="off", seen_at=now)
+    world.driver().add_foreign_volume("vpspanel", "somebody-elses.img", 4096)
+    look_at_host(world.host)
     world.order("queued")
     add_ssh_key(world.alice, project=world.project, name="laptop", public_key=KEY)
     create_token(world.alice, project=world.project, name="ci", may_write=True)

@@ -89,7 +89,8 @@ def check_domain(look: Look, records: Records, domain: DomainSeen) -> Iterator[F
         expected = {f"{server.pool}/{name}" for name in volumes_of(server)}
         if set(domain.disks) != expected and set(domain.disks) != _rescue_disks_of(server):
             wrong = ", ".join(sorted(set(domain.disks) ^ expected))
-            yield _error("domain_disks", subject, f"Its disks are not those recorded: {wrong}")
+            message = f"Its disks are not those recorded: {wrong}"
+            yield _error("domain_disks", subject, message, server.uuid)
 
 
 def _foreign(subject: str, server: Server | None, domain: DomainSeen) -> Finding:

@@ -16,7 +16,10 @@ from django.db.models import Q
 from hosts.models import Host, Image, IPAddress, Location
 from vpspanel.accounts.models import Project
 from vpspanel.actions.models import Action
-from vpspanel.servers import models_announcement  # noqa: F401 - Django finds all models here
+from vpspanel.servers import (
+    models_announcement,  # noqa: F401 - Django finds all models here
+    models_drift,  # noqa: F401 - the same
+)
 
 MICROS = 1_000_000
 KEEPS_WISH = "keeps_wish"  # argument of an action whose failure changes nothing that is wanted

@@ -12,6 +12,7 @@ from django.db import close_old_connections
 
 from hosts.monitor import Monitor, Pace
 from vpspanel.servers.daemon import run_until_signal
+from vpspanel.servers.drift_finder import DriftFinder
 from vpspanel.servers.housekeeping import keep_house
 from vpspanel.servers.observe import Observer
 from vpspanel.servers.restarts import start_due
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_SECONDS = 60.0
 RESTART_SECONDS = 5.0
+DRIFT_SECONDS = 60.0
 
 
 class Command(BaseCommand):
@@ -47,7 +49,12 @@ class Command(BaseCommand):
             stopping.set()
             monitor.stop()
 
-        for act, seconds in ((keep_house, HOUSEKEEPING_SECONDS), (start_due, RESTART_SECONDS)):
+        parts = (
+            (keep_house, HOUSEKEEPING_SECONDS),
+            (start_due, RESTART_SECONDS),
+            (DriftFinder().find_drift, DRIFT_SECONDS),
+        )
+        for act, seconds in parts:
             threading.Thread(
                 target=repeat, args=(act, seconds, stopping), name=act.__name__, daemon=True
             ).start()
