@@ -285,6 +285,8 @@ if PRODUCTION:
 # --- the API --------------------------------------------------------------------------
 # What a token may ask in an hour. It is refilled evenly, so that a burst costs only waiting.
 API_REQUESTS_PER_HOUR = env.int("API_REQUESTS_PER_HOUR", 3600)
+# So many servers of each plan in a location are held back from what the API says is left.
+STOCK_MARGIN = env.int("STOCK_MARGIN", 0)
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["vpspanel.api.auth.BearerToken"],
     "DEFAULT_PERMISSION_CLASSES": ["vpspanel.api.auth.TokenMay"],

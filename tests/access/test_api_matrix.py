@@ -48,6 +48,8 @@ PLAN: dict[str, tuple[str, str]] = {
     "primary_ips": (PROJECTS, "GET POST"),
     "primary_ip": (MINE, "GET PUT DELETE"),
     "primary_ip_verb:assign": (MINE, "POST"),
+    "events": (PROJECTS, "GET"),
+    "stock": (EVERYBODYS, "GET"),
     "ssh_keys": (PROJECTS, "GET POST"),
     "ssh_key": (MINE, "GET PUT DELETE"),
     "servers": (PROJECTS, "GET POST"),

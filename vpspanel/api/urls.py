@@ -7,6 +7,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path, registe
 from vpspanel.api import (
     absent,
     actions,
+    events,
     images,
     places,
     plans,
@@ -14,6 +15,7 @@ from vpspanel.api import (
     server_actions,
     servers,
     ssh_keys,
+    stock,
 )
 from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.listing import LARGEST_ID
@@ -87,6 +89,8 @@ v1: list[URLPattern] = [
         primary_ips.PrimaryIPAction.as_view(),
         name="primary_ip_verb",
     ),
+    path("events", events.Events.as_view(), name="events"),
+    path("stock", stock.Stock.as_view(), name="stock"),
     path("ssh_keys", ssh_keys.Keys.as_view(), name="ssh_keys"),
     path("ssh_keys/<id:pk>", ssh_keys.OneKey.as_view(), name="ssh_key"),
     path("servers", servers.Servers.as_view(), name="servers"),

@@ -14,6 +14,7 @@ from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
 from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
+from vpspanel.events.models import Event
 from vpspanel.servers.models import Lifecycle, PrimaryIP, Server
 from vpspanel.servers.states import RULES, Verb
 
@@ -83,6 +84,16 @@ def visible_primary_ips(actor: Actor) -> QuerySet[PrimaryIP]:
     if actor.token is not None and actor.token.server_ids:
         return addresses.filter(server_id__in=actor.token.server_ids)
     return addresses
+
+
+def visible_events(actor: Actor) -> QuerySet[Event]:
+    """What happened in those projects; to its servers alone, if the token is for some only."""
+    events = Event.objects.filter(
+        public=True, project_id__in=list(visible_projects(actor).values_list("pk", flat=True))
+    )
+    if actor.token is not None and actor.token.server_ids:
+        return events.filter(resource_type="server", resource_id__in=actor.token.server_ids)
+    return events
 
 
 def get_project(
