@@ -49,6 +49,7 @@ PLAN: dict[str, tuple[str, str]] = {
     "primary_ip": (MINE, "GET PUT DELETE"),
     "primary_ip_verb:assign": (MINE, "POST"),
     "events": (PROJECTS, "GET"),
+    "limits": (PROJECTS, "GET"),
     "stock": (EVERYBODYS, "GET"),
     "ssh_keys": (PROJECTS, "GET POST"),
     "ssh_key": (MINE, "GET PUT DELETE"),
