@@ -37,6 +37,7 @@ def nothing_before(world: World) -> None:
     Event._base_manager.update(public=False)
 
 
+@pytest.mark.both_databases
 def test_both_ways_give_each_event_once(world: World, api: Api) -> None:
     started = happened(world, "server.power_on")
     cursor = started - 1

@@ -117,6 +117,7 @@ def limited(world: World, *servers: str, **more: Any) -> Api:
     return Api(made.secret)
 
 
+@pytest.mark.both_databases
 def test_other_servers_do_not_exist(world: World, server: Server) -> None:
     other, image, key = world.running("db"), snapshot(world), a_key(world)
     theirs = record_done(

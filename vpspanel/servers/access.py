@@ -6,7 +6,7 @@ stranger, what he may not see does not exist: same error, same words.
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from vpspanel.accounts.models import Project, Role
 from vpspanel.accounts.roles import acts_as_root, role_in
@@ -72,7 +72,7 @@ def _servers_of(actor: Actor) -> QuerySet[Server]:
 
 def visible_actions(actor: Actor) -> QuerySet[Action]:
     """The actions of those projects; of its servers alone, if the token is for some only."""
-    actions = Action.objects.filter(project_id__in=visible_projects(actor).values("pk"))
+    actions = Action.objects.filter(_in_projects_of(actor))
     if actor.token is not None and actor.token.server_ids:
         return actions.filter(resource_type="server", resource_id__in=actor.token.server_ids)
     return actions
@@ -80,7 +80,7 @@ def visible_actions(actor: Actor) -> QuerySet[Action]:
 
 def visible_primary_ips(actor: Actor) -> QuerySet[PrimaryIP]:
     """The addresses of those projects; of its servers alone, if the token is for some only."""
-    addresses = PrimaryIP.objects.filter(project_id__in=visible_projects(actor).values("pk"))
+    addresses = PrimaryIP.objects.filter(_in_projects_of(actor))
     if actor.token is not None and actor.token.server_ids:
         return addresses.filter(server_id__in=actor.token.server_ids)
     return addresses
@@ -88,12 +88,17 @@ def visible_primary_ips(actor: Actor) -> QuerySet[PrimaryIP]:
 
 def visible_events(actor: Actor) -> QuerySet[Event]:
     """What happened in those projects; to its servers alone, if the token is for some only."""
-    events = Event.objects.filter(
-        public=True, project_id__in=list(visible_projects(actor).values_list("pk", flat=True))
-    )
+    events = Event.objects.filter(_in_projects_of(actor), public=True)
     if actor.token is not None and actor.token.server_ids:
         return events.filter(resource_type="server", resource_id__in=actor.token.server_ids)
     return events
+
+
+def _in_projects_of(actor: Actor) -> Q:
+    """A token's project by its number: programs poll, and a list of one needs no subquery."""
+    if actor.token is not None:
+        return Q(project_id=actor.token.project_id)
+    return Q(project_id__in=visible_projects(actor).values("pk"))
 
 
 def get_project(
