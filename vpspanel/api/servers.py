@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from vpspanel.api.bodies import Body, Text, body_of
+from vpspanel.api.dry_run import would_be
 from vpspanel.api.listing import choices, named, ordered, page_of
 from vpspanel.api.ordering import NewServer, order
 from vpspanel.api.selecting import selected
@@ -55,7 +56,10 @@ class Servers(PostView):
 
     def create(self, request: Request, **ids: int) -> Response:
         """Order one. The root password, if one is made, is in this answer and in no other."""
-        made = order(self.actor, self.token.project, body_of(request, NewServer))
+        asked = body_of(request, NewServer)
+        if asked["dry_run"]:
+            return Response({"dry_run": would_be(self.actor, self.token.project, asked)})
+        made = order(self.actor, self.token.project, asked)
         answer: dict[str, Any] = {
             "server": server_shape(existing(self.actor, made.server.pk)),
             "action": action_shape(made.action),

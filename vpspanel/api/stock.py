@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from vpspanel.api.view import ApiView
-from vpspanel.servers.ordering import offers
+from vpspanel.servers.ordering import Offer, offers
 
 KEPT = 5  # seconds: shops ask often, and it reads every host
 _KEY = "api-stock"
@@ -41,11 +41,16 @@ class Stock(ApiView):
         return Response({"stock": stock})
 
 
+def left_of(offer: Offer) -> int:
+    """How many more may be sold, less the reserve of the site."""
+    return 0 if offer.sold_out else max(0, offer.left - settings.STOCK_MARGIN)
+
+
 def _stock() -> list[StockShape]:
     """Every plan alone: what one takes, the others cannot have as well."""
     shapes = []
     for offer in offers():
-        left = 0 if offer.sold_out else max(0, offer.left - settings.STOCK_MARGIN)
+        left = left_of(offer)
         plan, place = offer.server_type, offer.location
         sold_out = offer.sold_out or ("" if left else "Only the reserve of the site is left.")
         shapes.append(
