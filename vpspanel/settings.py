@@ -292,6 +292,8 @@ if PRODUCTION:
 API_REQUESTS_PER_HOUR = env.int("API_REQUESTS_PER_HOUR", 3600)
 # Networks of our own that webhooks may reach all the same, and without TLS: for a billing system.
 WEBHOOK_ALLOWED_NETWORKS = env.list("WEBHOOK_ALLOWED_NETWORKS", default=[])
+# So many servers of each plan in a location are held back from what the API says is left.
+STOCK_MARGIN = env.int("STOCK_MARGIN", 0)
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["vpspanel.api.auth.BearerToken"],
     "DEFAULT_PERMISSION_CLASSES": ["vpspanel.api.auth.TokenMay"],

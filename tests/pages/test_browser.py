@@ -253,7 +253,7 @@ def test_everybody_can_use_the_pages(
     addresses = ["/servers/", "/servers/order/", "/keys/", "/keys/add/", "/accounts/email/"]
     addresses += [f"/servers/{server.pk}/{part}" for part in ("", "rebuild/", "delete/", "rename/")]
     addresses += [f"/servers/{building.pk}/", "/accounts/password/change/"]
-    addresses += [f"/keys/{key.pk}/delete/", "/nothing/", "/snapshots/"]
+    addresses += [f"/keys/{key.pk}/delete/", "/nothing/", "/snapshots/", "/tokens/add/"]
     addresses += [f"/snapshots/{image_pk}/{part}/" for part in ("delete", "change_protection")]
     addresses += [
         f"/servers/{stopped.pk}/{part}"

@@ -33,6 +33,26 @@ def test_making_and_revoking(world: World, alice: Client) -> None:
     assert not ApiToken.objects.exists()
 
 
+def test_a_token_for_some_changes_of_some_servers(world: World, alice: Client) -> None:
+    web = world.running("web")
+    world.running("db")
+    form = {**FORM, "may_write": "", "scopes": ["servers:power", "servers:console"]}
+    for wrong, told in (
+        ({"may_write": "on"}, "Choose either everything"),
+        ({"servers": "web\nnowhere"}, "no server “nowhere”"),
+        ({"scopes": ["images"], "servers": "web"}, "about the whole project"),
+    ):
+        answer = alice.post(ADD, {**form, **wrong})
+        assert (answer.status_code, told in answer.content.decode()) == (422, True), told
+    assert alice.post(ADD, {**form, "servers": "web"}).status_code == 200
+    token = ApiToken.objects.get()
+    assert (token.scopes, token.server_ids) == (["servers:power", "servers:console"], [web.pk])
+    page = alice.get(LIST).content.decode()
+    assert "servers:power" in page
+    assert "only web" in page
+    assert "only db" not in page
+
+
 def test_what_is_wrong_is_told_beside_the_field(world: World, alice: Client) -> None:
     response = alice.post(ADD, {**FORM, "networks": "everywhere"})
     assert response.status_code == 422

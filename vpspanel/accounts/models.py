@@ -137,6 +137,12 @@ class ApiToken(models.Model):
     digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the secret")
     hint = models.CharField(max_length=8, help_text="How the secret ends, to tell tokens apart")
     may_write = models.BooleanField(default=False)
+    scopes = models.JSONField(
+        default=list, blank=True, help_text="What it may change; empty: everything, if it may write"
+    )
+    server_ids = models.JSONField(
+        default=list, blank=True, help_text="The only servers that are there for it; empty: all"
+    )
     networks = models.JSONField(default=list, blank=True, help_text="From where; empty: anywhere")
     expires = models.DateTimeField(null=True, blank=True)
     created = models.DateTimeField(auto_now_add=True)

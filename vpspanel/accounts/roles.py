@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vpspanel.accounts.models import ApiToken, Member, Role
+from vpspanel.accounts.scopes import Scope, may_change
 from vpspanel.events.actor import Actor
 
 
@@ -12,19 +13,24 @@ def acts_as_root(actor: Actor) -> bool:
 
 
 def roles_of(actor: Actor) -> dict[int, Role]:
-    """The role in each project that the actor has one in."""
+    """The role in each project that the actor has one in; a limited token is a reader."""
     if actor.token is not None:
-        return {actor.token.project_id: _role_of_token(actor.token)}
+        return {actor.token.project_id: _role_of_token(actor.token, None)}
     if actor.user is None or not actor.user.is_active:
         return {}
     rows = Member.objects.filter(user=actor.user).values_list("project_id", "role")
     return {project_id: Role(role) for project_id, role in rows}
 
 
-def role_in(actor: Actor, project_id: int) -> Role | None:
-    """The actor's role in one project, or None."""
+def role_in(actor: Actor, project_id: int, scope: Scope | None = None) -> Role | None:
+    """The actor's role in one project, or None.
+
+    With a limited token it is that for changes of `scope`: whoever asks without one, such as a
+    part of the panel that has no scope yet, is told of a reader.
+    """
     if actor.token is not None:
-        return roles_of(actor).get(project_id)
+        same = actor.token.project_id == project_id
+        return _role_of_token(actor.token, scope) if same else None
     if actor.user is None or not actor.user.is_active:
         return None
     member = Member.objects.filter(project_id=project_id, user=actor.user)
@@ -32,6 +38,6 @@ def role_in(actor: Actor, project_id: int) -> Role | None:
     return Role(role) if role else None
 
 
-def _role_of_token(token: ApiToken) -> Role:
+def _role_of_token(token: ApiToken, scope: Scope | None) -> Role:
     """What concerns people and money stays with people: a token is never an owner."""
-    return Role.ADMIN if token.may_write else Role.READER
+    return Role.ADMIN if may_change(token, scope) else Role.READER

@@ -10,6 +10,7 @@ from django.db.models import F
 from vpspanel.accounts.keys import ParsedKey, parse_public_key
 from vpspanel.accounts.models import Account, Member, Project, Role, SSHKey, User
 from vpspanel.accounts.roles import acts_as_root, role_in
+from vpspanel.accounts.scopes import Scope, lacks_scope
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -169,9 +170,11 @@ def require_key_role(actor: Actor, project: Project) -> None:
     """
     if acts_as_root(actor):
         return
-    role = role_in(actor, project.pk)
+    role = role_in(actor, project.pk, Scope.SSH_KEYS)
     if role is None:
         raise NotFound("project")
+    if role not in MAY_CHANGE_KEYS and actor.token is not None:
+        raise lacks_scope(Scope.SSH_KEYS)
     if role not in MAY_CHANGE_KEYS:
         raise Refused("forbidden", "Your role in this project may not change its SSH keys.")
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from vpspanel.accounts.models import ApiToken, Project, Role, StoredAnswer
 from vpspanel.accounts.roles import acts_as_root, role_in
+from vpspanel.accounts.scopes import OF_THE_PROJECT, Scope
 from vpspanel.accounts.tokens import digest, is_secret, new_secret
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
@@ -21,6 +22,7 @@ from vpspanel.events.services import record_event
 
 TOKENS_PER_PROJECT = 50
 NETWORKS_PER_TOKEN = 20
+SERVERS_PER_TOKEN = 100
 NAME_LENGTH = 80
 ANSWERS_KEPT = timedelta(days=1)
 MAY_CHANGE_TOKENS = (Role.OWNER, Role.ADMIN)
@@ -44,8 +46,13 @@ def create_token(
     may_write: bool,
     expires: datetime | None = None,
     networks: Iterable[str] = (),
+    scopes: Iterable[str] = (),
+    server_ids: Iterable[int] = (),
 ) -> MadeToken:
     """A token for the project, usable until `expires` and from `networks` (anywhere if empty).
+
+    `scopes` are the only things that it may change, and let it write; `server_ids` are the only
+    servers that are there for it (see `create_limited_token`, which looks them up).
 
     Raises `NotFound` for strangers and `Refused`.
     """
@@ -54,6 +61,9 @@ def create_token(
         raise Refused("forbidden", "The account is suspended. Please contact support.")
     name = _clean_name(name)
     ranges = _clean_networks(networks)
+    servers = sorted(set(server_ids))
+    limits = _clean_scopes(scopes, for_servers=bool(servers))
+    may_write = may_write or bool(limits)
     if expires is not None and expires <= timezone.now():
         raise Refused("invalid_input", "The end lies in the past.", field="expires")
     if project.api_tokens.count() >= TOKENS_PER_PROJECT:
@@ -68,6 +78,8 @@ def create_token(
                 digest=digest(secret),
                 hint=secret[-4:],
                 may_write=may_write,
+                scopes=limits,
+                server_ids=servers,
                 networks=ranges,
                 expires=expires,
                 created_by=actor.user,
@@ -75,7 +87,8 @@ def create_token(
     except IntegrityError:
         message = f"Another token of the project is called “{name}”."
         raise Refused("uniqueness_error", message, field="name") from None
-    _say(actor, token, "api_token.created", "was made", may_write=may_write, networks=ranges)
+    may = {"may_write": may_write, "scopes": limits, "servers": servers, "networks": ranges}
+    _say(actor, token, "api_token.created", "was made", **may)
     return MadeToken(token, secret)
 
 
@@ -149,6 +162,19 @@ def _clean_name(name: str) -> str:
         message = f"A token's name has 1 to {NAME_LENGTH} characters."
         raise Refused("invalid_input", message, field="name")
     return name
+
+
+def _clean_scopes(scopes: Iterable[str], *, for_servers: bool) -> list[str]:
+    """In the order of the table. Raises `Refused` for what is none, or none for single servers."""
+    wanted = set(scopes)
+    for scope in sorted(wanted):
+        if scope not in list(Scope):
+            message = f"“{scope[:60]}” is no scope. There are: {', '.join(Scope)}."
+            raise Refused("invalid_input", message, field="scopes")
+        if for_servers and scope in OF_THE_PROJECT:
+            message = f"{scope} is about the whole project; this token is for some servers only."
+            raise Refused("invalid_input", message, field="scopes")
+    return [scope.value for scope in Scope if scope in wanted]
 
 
 def _clean_networks(networks: Iterable[str]) -> list[str]:

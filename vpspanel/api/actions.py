@@ -17,7 +17,8 @@ from vpspanel.api.listing import choices, ids, number, ordered, page_of
 from vpspanel.api.shapes.actions import STATES, ActionShape, action_shape
 from vpspanel.api.view import ApiView
 from vpspanel.errors import NotFound, Refused
-from vpspanel.servers.access import get_server
+from vpspanel.events.actor import Actor
+from vpspanel.servers.access import get_server, visible_actions
 from vpspanel.servers.images import get_image
 
 COLUMNS = {
@@ -44,7 +45,7 @@ class Actions(ApiView):
         wanted = ids(request, "id")
         if not wanted:
             raise Refused("invalid_input", "Say which: id=1&id=2 …", field="id")
-        return listed(request, of_project(self.token.project_id).filter(pk__in=wanted))
+        return listed(request, told(self.actor).filter(pk__in=wanted))
 
 
 class OneAction(ApiView):
@@ -55,7 +56,7 @@ class OneAction(ApiView):
 
     def get(self, request: Request, action_id: int, pk: int | None = None) -> Response:
         """It; with `wait`, as soon as it has ended, but after so many seconds in any case."""
-        rows = of_project(self.token.project_id).filter(pk=action_id)
+        rows = told(self.actor).filter(pk=action_id)
         if self.kind:
             rows = rows.filter(resource_type=self.kind)
         if pk is not None:
@@ -75,7 +76,7 @@ class ActionsOf(ApiView):
 
     def get(self, request: Request) -> Response:
         """A page of them."""
-        return listed(request, of_project(self.token.project_id).filter(resource_type=self.kind))
+        return listed(request, told(self.actor).filter(resource_type=self.kind))
 
 
 class ServerActions(ApiView):
@@ -86,7 +87,7 @@ class ServerActions(ApiView):
     def get(self, request: Request, pk: int) -> Response:
         """A page of them."""
         server = get_server(self.actor, pk)
-        rows = of_project(server.project_id).filter(resource_type="server", resource_id=server.pk)
+        rows = told(self.actor).filter(resource_type="server", resource_id=server.pk)
         return listed(request, rows)
 
 
@@ -98,14 +99,14 @@ class ImageActions(ApiView):
     def get(self, request: Request, pk: int) -> Response:
         """A page of them."""
         image = get_image(self.actor, pk)
-        rows = of_project(self.token.project_id)
+        rows = told(self.actor)
         return listed(request, rows.filter(resource_type="image", resource_id=image.pk))
 
 
-def of_project(project_id: int) -> QuerySet[Action]:
-    """The actions that its customers hear of: all but housekeeping."""
+def told(actor: Actor) -> QuerySet[Action]:
+    """The actions that its program hears of: all but housekeeping."""
     quiet = [command.name for command in registry if command.quiet]
-    return Action.objects.filter(project_id=project_id).exclude(command__in=quiet)
+    return visible_actions(actor).exclude(command__in=quiet)
 
 
 def listed(request: Request, rows: QuerySet[Action]) -> Response:

@@ -45,6 +45,7 @@ class NewServer(Body):
     labels = serializers.JSONField(required=False)
     start_after_create = Strict(required=False, default=True)
     public_net = PublicNet(required=False, allow_null=True)
+    dry_run = Strict(required=False, default=False)
     automount = Strict(required=False, allow_null=True)
     volumes = serializers.JSONField(required=False)
     networks = serializers.JSONField(required=False)

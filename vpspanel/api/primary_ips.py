@@ -15,6 +15,8 @@ from vpspanel.api.selecting import selected
 from vpspanel.api.shapes.addresses import PrimaryIPShape, primary_ip_shape
 from vpspanel.api.view import ApiView
 from vpspanel.errors import NotFound
+from vpspanel.events.actor import Actor
+from vpspanel.servers.access import visible_primary_ips
 from vpspanel.servers.models import PrimaryIP
 
 COLUMNS = {"id": "id", "name": "name", "created": "created"}
@@ -26,7 +28,7 @@ class PrimaryIPs(ApiView):
 
     def get(self, request: Request) -> Response:
         """A page of them."""
-        rows = selected(request, named(request, _of(self.token.project_id)))
+        rows = selected(request, named(request, _of(self.actor)))
         if ip := request.query_params.get("ip"):
             rows = rows.filter(address__address=ip)
         return page_of(request, "primary_ips", ordered(request, rows, COLUMNS), _shapes)
@@ -51,7 +53,7 @@ class OnePrimaryIP(ApiView):
     delete = put
 
     def _existing(self, pk: int) -> PrimaryIP:
-        row = _of(self.token.project_id).filter(pk=pk).first()
+        row = _of(self.actor).filter(pk=pk).first()
         if row is None:
             raise NotFound("primary IP")
         return row
@@ -67,9 +69,8 @@ class PrimaryIPAction(OnePrimaryIP):
         return self.put(request, pk)
 
 
-def _of(project_id: int) -> QuerySet[PrimaryIP]:
-    rows = PrimaryIP.objects.filter(project_id=project_id)
-    return rows.select_related("address__pool__location")
+def _of(actor: Actor) -> QuerySet[PrimaryIP]:
+    return visible_primary_ips(actor).select_related("address__pool__location")
 
 
 def _shapes(page: Iterable[PrimaryIP]) -> list[PrimaryIPShape]:

@@ -193,8 +193,10 @@ def _request_console(actor: Actor, server_id: int, request: Request) -> Answer:
     """The screen, for any VNC client that speaks over websockets. QEMU asks for no password."""
     body_of(request, Nothing)
     server = existing(actor, server_id).server
-    address = direct_address(issue_program_ticket(actor, server_id), request.build_absolute_uri)
-    action = _done(actor, server_id, server.project_id, "request_console")
+    with transaction.atomic():
+        ticket = issue_program_ticket(actor, server_id)
+        action = _done(actor, server_id, server.project_id, "request_console")
+    address = direct_address(ticket, request.build_absolute_uri)
     return {"action": action_shape(action), "wss_url": address, "password": ""}
 
 

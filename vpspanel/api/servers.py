@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from vpspanel.api.bodies import Body, Text, body_of
+from vpspanel.api.dry_run import would_be
 from vpspanel.api.listing import choices, named, ordered, page_of
 from vpspanel.api.ordering import NewServer, order
 from vpspanel.api.selecting import selected
@@ -51,11 +52,15 @@ class Servers(PostView):
         """Their ids first: a page in the middle of a long list must not join what is before it."""
         pks = list(page.values_list("pk", flat=True))
         found = list_servers(self.actor, visible_servers(self.actor).filter(pk__in=pks))
-        return server_shapes(sorted(found, key=lambda row: pks.index(row.server.pk)))
+        rows = sorted(found, key=lambda row: pks.index(row.server.pk))
+        return server_shapes(rows, limited=bool(self.token.server_ids))
 
     def create(self, request: Request, **ids: int) -> Response:
         """Order one. The root password, if one is made, is in this answer and in no other."""
-        made = order(self.actor, self.token.project, body_of(request, NewServer))
+        asked = body_of(request, NewServer)
+        if asked["dry_run"]:
+            return Response({"dry_run": would_be(self.actor, self.token.project, asked)})
+        made = order(self.actor, self.token.project, asked)
         answer: dict[str, Any] = {
             "server": server_shape(existing(self.actor, made.server.pk)),
             "action": action_shape(made.action),
@@ -70,7 +75,8 @@ class OneServer(ApiView):
 
     def get(self, request: Request, pk: int) -> Response:
         """It."""
-        return Response({"server": server_shape(existing(self.actor, pk))})
+        limited = bool(self.token.server_ids)
+        return Response({"server": server_shape(existing(self.actor, pk), limited=limited)})
 
     def put(self, request: Request, pk: int) -> Response:
         """Change its name or its labels."""

@@ -7,7 +7,9 @@ from django.urls import URLPattern, URLResolver, include, path, re_path, registe
 from vpspanel.api import (
     absent,
     actions,
+    events,
     images,
+    limits,
     metrics,
     placement_groups,
     places,
@@ -16,6 +18,7 @@ from vpspanel.api import (
     server_actions,
     servers,
     ssh_keys,
+    stock,
     webhooks,
 )
 from vpspanel.api.absent import COLLECTIONS
@@ -92,6 +95,9 @@ v1: list[URLPattern] = [
     ),
     path("placement_groups", placement_groups.Groups.as_view(), name="placement_groups"),
     path("placement_groups/<id:pk>", placement_groups.OneGroup.as_view(), name="placement_group"),
+    path("events", events.Events.as_view(), name="events"),
+    path("limits", limits.Limits.as_view(), name="limits"),
+    path("stock", stock.Stock.as_view(), name="stock"),
     path("ssh_keys", ssh_keys.Keys.as_view(), name="ssh_keys"),
     path("ssh_keys/<id:pk>", ssh_keys.OneKey.as_view(), name="ssh_key"),
     path("servers", servers.Servers.as_view(), name="servers"),

@@ -56,8 +56,9 @@ class ProjectWebhooks(ApiView):
 
     @property
     def webhooks(self) -> QuerySet[Webhook]:
-        """Its webhooks."""
-        return self.token.project.webhooks.select_related("project__account")
+        """Its webhooks; none for a token that is for some servers only: they tell of all."""
+        webhooks = self.token.project.webhooks.select_related("project__account")
+        return webhooks.none() if self.token.server_ids else webhooks
 
     def webhook(self, pk: int) -> Webhook:
         """One of them. Raises `NotFound`."""

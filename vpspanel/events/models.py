@@ -42,7 +42,8 @@ class Event(models.Model):
     class Meta:
         ordering = ("-id",)
         indexes = [
-            models.Index(fields=("resource_type", "resource_id", "-id"), name="event_resource")
+            models.Index(fields=("resource_type", "resource_id", "-id"), name="event_resource"),
+            models.Index(fields=("project_id", "-id"), name="event_project"),
         ]
 
     def __str__(self) -> str:

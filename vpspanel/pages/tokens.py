@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django import forms
 from django.contrib import messages
@@ -13,10 +14,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from vpspanel.accounts.models import ApiToken, Role
+from vpspanel.accounts.scopes import MEANING, Scope
 from vpspanel.accounts.token_services import (
     NAME_LENGTH,
     MadeToken,
-    create_token,
     require_token_role,
     revoke_token,
 )
@@ -26,6 +27,8 @@ from vpspanel.pages.customer import customer_page
 from vpspanel.pages.dialogs import render_dialog
 from vpspanel.pages.forms import RefusableForm
 from vpspanel.pages.shell import chosen_project, projects_of, working_project
+from vpspanel.servers.access import visible_servers
+from vpspanel.servers.limited_tokens import create_limited_token
 
 LIVES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
 
@@ -40,9 +43,23 @@ class TokenForm(RefusableForm):
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
     may_write = forms.BooleanField(
-        label="May change things",
+        label="May change everything",
         required=False,
-        help_text="Order, stop, rebuild and delete servers. Without this it only reads.",
+        help_text="Order, stop, rebuild and delete servers, for instance.",
+    )
+    scopes = forms.MultipleChoiceField(
+        label="May change only this",
+        choices=[(scope.value, f"{scope}: {MEANING[scope]}") for scope in Scope],
+        required=False,
+        widget=forms.CheckboxSelectMultiple(attrs={"class": "form-check-input"}),
+        help_text="If you choose neither this nor everything, it only reads.",
+    )
+    servers = forms.CharField(
+        label="Only these servers",
+        required=False,
+        max_length=10_000,
+        help_text="Their names, one on each line. Others do not exist for it.",
+        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "autocapitalize": "off"}),
     )
     days = forms.ChoiceField(
         label="Valid for", choices=list(LIVES.items()), required=False, initial="90"
@@ -55,6 +72,12 @@ class TokenForm(RefusableForm):
         widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "autocapitalize": "off"}),
     )
 
+    def clean(self) -> dict[str, Any]:
+        """Everything and only something cannot both be meant."""
+        if self.cleaned_data.get("may_write") and self.cleaned_data.get("scopes"):
+            self.add_error("scopes", "Choose either everything, or what it may change.")
+        return self.cleaned_data
+
 
 @customer_page
 @require_safe
@@ -63,7 +86,14 @@ def list_tokens(request: SignedInRequest) -> HttpResponse:
     chosen = chosen_project(request)
     projects = [chosen] if chosen else projects_of(request.actor)
     tokens = ApiToken.objects.filter(project__in=projects).select_related("project", "created_by")
-    context = {"tokens": tokens, "many": len(projects) > 1, "now": timezone.now()}
+    for_servers = {pk for token in tokens for pk in token.server_ids}
+    names = dict(
+        visible_servers(request.actor).filter(pk__in=for_servers).values_list("pk", "name")
+    )
+    rows = [
+        (token, [names.get(pk, "a deleted server") for pk in token.server_ids]) for token in tokens
+    ]
+    context = {"rows": rows, "many": len(projects) > 1, "now": timezone.now()}
     return render(request, "tokens/list.html", context)
 
 
@@ -77,13 +107,15 @@ def add_token(request: SignedInRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         days = form.cleaned_data["days"]
         try:
-            made = create_token(
+            made = create_limited_token(
                 request.actor,
                 project=project,
                 name=form.cleaned_data["name"],
                 may_write=form.cleaned_data["may_write"],
                 expires=timezone.now() + timedelta(days=int(days)) if days else None,
                 networks=form.cleaned_data["networks"].split(),
+                scopes=form.cleaned_data["scopes"],
+                servers=form.cleaned_data["servers"].split(),
             )
         except NotFound:
             raise

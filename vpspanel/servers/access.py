@@ -6,16 +6,36 @@ stranger, what he may not see does not exist: same error, same words.
 
 from __future__ import annotations
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from vpspanel.accounts.models import Project, Role
 from vpspanel.accounts.roles import acts_as_root, role_in
+from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
 from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
-from vpspanel.servers.models import Lifecycle, Server
+from vpspanel.events.models import Event
+from vpspanel.servers.models import Lifecycle, PrimaryIP, Server
 from vpspanel.servers.states import RULES, Verb
 
+# A verb that is missing here is not for tokens with scopes or for single servers.
+SCOPE_OF = {
+    Verb.POWER_ON: Scope.POWER,
+    Verb.SHUTDOWN: Scope.POWER,
+    Verb.POWER_OFF: Scope.POWER,
+    Verb.REBOOT: Scope.POWER,
+    Verb.RESET: Scope.POWER,
+    Verb.REBUILD: Scope.REBUILD,
+    Verb.RESET_PASSWORD: Scope.REBUILD,
+    Verb.ENABLE_RESCUE: Scope.REBUILD,
+    Verb.DISABLE_RESCUE: Scope.REBUILD,
+    Verb.CHANGE_TYPE: Scope.CHANGE,
+    Verb.RENAME: Scope.CHANGE,
+    Verb.CHANGE_PROTECTION: Scope.CHANGE,
+    Verb.CREATE_IMAGE: Scope.IMAGES,
+    Verb.DELETE: Scope.DELETE,
+    Verb.CONSOLE: Scope.CONSOLE,
+}
 _RANK = {Role.READER: 0, Role.OPERATOR: 1, Role.ADMIN: 2, Role.OWNER: 3}
 
 
@@ -42,18 +62,56 @@ def visible_servers(actor: Actor) -> QuerySet[Server]:
 def _servers_of(actor: Actor) -> QuerySet[Server]:
     """Those that the actor may know of."""
     if actor.token is not None:
-        return Server.objects.filter(project_id=actor.token.project_id)
+        servers = Server.objects.filter(project_id=actor.token.project_id)
+        chosen = actor.token.server_ids
+        return servers.filter(pk__in=chosen) if chosen else servers
     if actor.user is None or not actor.user.is_active:
         return Server.objects.none()
     return Server.objects.filter(project__members__user=actor.user)
 
 
-def get_project(actor: Actor, project_id: int, role: Role = Role.READER) -> Project:
-    """The project. Raises `NotFound` to strangers, `Refused("forbidden")` to a smaller role."""
+def visible_actions(actor: Actor) -> QuerySet[Action]:
+    """The actions of those projects; of its servers alone, if the token is for some only."""
+    actions = Action.objects.filter(_in_projects_of(actor))
+    if actor.token is not None and actor.token.server_ids:
+        return actions.filter(resource_type="server", resource_id__in=actor.token.server_ids)
+    return actions
+
+
+def visible_primary_ips(actor: Actor) -> QuerySet[PrimaryIP]:
+    """The addresses of those projects; of its servers alone, if the token is for some only."""
+    addresses = PrimaryIP.objects.filter(_in_projects_of(actor))
+    if actor.token is not None and actor.token.server_ids:
+        return addresses.filter(server_id__in=actor.token.server_ids)
+    return addresses
+
+
+def visible_events(actor: Actor) -> QuerySet[Event]:
+    """What happened in those projects; to its servers alone, if the token is for some only."""
+    events = Event.objects.filter(_in_projects_of(actor), public=True)
+    if actor.token is not None and actor.token.server_ids:
+        return events.filter(resource_type="server", resource_id__in=actor.token.server_ids)
+    return events
+
+
+def _in_projects_of(actor: Actor) -> Q:
+    """A token's project by its number: programs poll, and a list of one needs no subquery."""
+    if actor.token is not None:
+        return Q(project_id=actor.token.project_id)
+    return Q(project_id__in=visible_projects(actor).values("pk"))
+
+
+def get_project(
+    actor: Actor, project_id: int, role: Role = Role.READER, scope: Scope | None = None
+) -> Project:
+    """The project. Raises `NotFound` to strangers, `Refused("forbidden")` to a smaller role.
+
+    `scope` is what a limited token needs for the change that the role is asked for.
+    """
     project = visible_projects(actor).filter(pk=project_id).first()
     if project is None:
         raise NotFound("project")
-    _need_role(actor, project.pk, role)
+    _need_role(actor, project.pk, role, scope)
     return project
 
 
@@ -71,16 +129,14 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
     if server is None:
         raise NotFound("server")
     if verb is not None:
-        _need_role(actor, server.project_id, RULES[verb].role)
+        _need_verb(actor, server, verb)
     return server
 
 
 def get_action(actor: Actor, action_id: int) -> Action:
     """An action of a project that the actor sees. Raises `NotFound`."""
-    actions = Action.objects.filter(pk=action_id)
-    if not _is_staff_way(actor):
-        actions = actions.filter(project_id__in=visible_projects(actor).values("pk"))
-    action = actions.first()
+    actions = Action.objects.all() if _is_staff_way(actor) else visible_actions(actor)
+    action = actions.filter(pk=action_id).first()
     if action is None:
         raise NotFound("action")
     return action
@@ -93,10 +149,11 @@ def role_of(actor: Actor, project_id: int) -> Role | None:
 
 def may(actor: Actor, server: Server, verb: Verb) -> bool:
     """Whether the actor's role allows the verb; says nothing about the server's state."""
-    if _is_staff_way(actor):
-        return True
-    role = role_of(actor, server.project_id)
-    return role is not None and includes(role, RULES[verb].role)
+    try:
+        _need_verb(actor, server, verb)
+    except Refused:
+        return False
+    return True
 
 
 def _is_staff_way(actor: Actor) -> bool:
@@ -106,12 +163,23 @@ def _is_staff_way(actor: Actor) -> bool:
     return acts_as_root(actor)
 
 
-def _need_role(actor: Actor, project_id: int, needed: Role) -> None:
+def _need_verb(actor: Actor, server: Server, verb: Verb) -> None:
+    """A verb that readers have, such as the console, is still none of a token's other scopes."""
+    scope = SCOPE_OF.get(verb)
+    token = actor.token
+    if token is not None and token.may_write and not may_change(token, scope):
+        raise lacks_scope(scope)
+    _need_role(actor, server.project_id, RULES[verb].role, scope)
+
+
+def _need_role(actor: Actor, project_id: int, needed: Role, scope: Scope | None) -> None:
     if _is_staff_way(actor):
         return
-    role = role_of(actor, project_id)
+    role = role_in(actor, project_id, scope)
     if role is None:
         raise NotFound("project")
+    if not includes(role, needed) and actor.token is not None and actor.token.may_write:
+        raise lacks_scope(scope)
     if not includes(role, needed):
         raise Refused(
             "forbidden", f"Your role in this project is {role.label}; this needs {needed.label}."

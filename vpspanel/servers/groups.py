@@ -25,7 +25,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 def visible_groups(actor: Actor) -> QuerySet[PlacementGroup]:
-    """Those of the projects that the actor sees."""
+    """Those of the projects that the actor sees; none for a token that is for some servers only."""
+    if actor.token is not None and actor.token.server_ids:
+        return PlacementGroup.objects.none()
     return PlacementGroup.objects.filter(project__in=visible_projects(actor))
 
 

@@ -8,6 +8,7 @@ from django.db.models import Q, QuerySet
 
 from hosts.models import Image, ImageStatus, ImageType
 from vpspanel.accounts.models import Role
+from vpspanel.accounts.scopes import Scope
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.servers.access import get_project, visible_projects
@@ -19,7 +20,12 @@ def image_owner(project_id: int) -> UUID:
 
 
 def visible_images(actor: Actor) -> QuerySet[Image]:
-    """The private images of the projects that the actor is a member of."""
+    """The private images of the projects that the actor is a member of.
+
+    None for a token that is for some servers only: an image holds the disk of any.
+    """
+    if actor.token is not None and actor.token.server_ids:
+        return Image.objects.none()
     projects = visible_projects(actor).values_list("pk", flat=True)
     return Image.objects.filter(owner__in=[image_owner(pk) for pk in projects])
 
@@ -32,7 +38,7 @@ def get_image(actor: Actor, image_id: int, role: Role = Role.READER) -> Image:
     image = visible_images(actor).filter(pk=image_id).first()
     if image is None or image.owner is None:
         raise NotFound("image")
-    get_project(actor, image.owner.int, role)
+    get_project(actor, image.owner.int, role, Scope.IMAGES)
     return image
 
 

@@ -19,6 +19,7 @@ from hosts.placement import Need, how_many, tags_of
 from hosts.room import candidates
 from hosts.services import addresses_left, claim_capacity, take_address
 from vpspanel.accounts.models import Project, Role, SSHKey
+from vpspanel.accounts.scopes import Scope
 from vpspanel.accounts.services import claim_server_slot
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import submit
@@ -152,7 +153,7 @@ def order_server(
     """
     name = check_name(name)
     labels = check_labels(labels or {})
-    project = get_project(actor, project.pk, Role.ADMIN)
+    project = get_project(actor, project.pk, Role.ADMIN, Scope.CREATE)
     plan, keys = server_type.pk, [key.pk for key in ssh_keys]
     group = [placement_group.pk] if placement_group else []
     request_hash = _hash(

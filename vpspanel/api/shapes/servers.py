@@ -90,17 +90,20 @@ class ServerShape(TypedDict):
     suspended: bool
 
 
-def server_shapes(rows: Sequence[ServerRow]) -> list[ServerShape]:
-    """Several servers. One query more than their rows took, and one if any is in a group."""
+def server_shapes(rows: Sequence[ServerRow], *, limited: bool = False) -> list[ServerShape]:
+    """Several servers. One query more than their rows took, and one if any is in a group.
+
+    `limited`: for a token of some servers only, which learns nothing of who else is in a group.
+    """
     prices = prices_of(row.server.server_type_id for row in rows)
     groups = {row.server.placement_group for row in rows if row.server.placement_group}
-    shapes = {shape["id"]: shape for shape in group_shapes(groups)}
+    shapes = {} if limited else {shape["id"]: shape for shape in group_shapes(groups)}
     return [_shape(row, prices, shapes) for row in rows]
 
 
-def server_shape(row: ServerRow) -> ServerShape:
+def server_shape(row: ServerRow, *, limited: bool = False) -> ServerShape:
     """A server."""
-    return server_shapes([row])[0]
+    return server_shapes([row], limited=limited)[0]
 
 
 def _shape(row: ServerRow, prices: Prices, groups: dict[int, GroupShape]) -> ServerShape:

@@ -1,0 +1,74 @@
+"""Events: who did what to which thing of the project. Read backwards, or followed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from vpspanel.api.listing import MOST_PER_PAGE, PER_PAGE, ids, number
+from vpspanel.api.view import ApiView
+from vpspanel.errors import Refused
+from vpspanel.events.live import LATE_COMMIT
+from vpspanel.events.models import Event
+from vpspanel.servers.access import visible_events
+from vpspanel.webhooks.message import event_shape
+
+
+class Events(ApiView):
+    """The events of the project, by a cursor: an event's id.
+
+    Numbers are given before they are committed, so a smaller one may appear
+    after a larger one. Whoever follows with `after` must not miss it, and gets
+    events only once all that may still come before them have come.
+    """
+
+    def get(self, request: Request) -> Response:
+        """Newest first, or with `after` those that came next; the cursor to go on with."""
+        following = "after" in request.query_params
+        if following and "before" in request.query_params:
+            raise Refused("invalid_input", "Give after or before, not both.", field="before")
+        rows = _filtered(request, visible_events(self.actor))
+        if following:
+            after = _cursor(request, "after")
+            settled = timezone.now() - timedelta(seconds=LATE_COMMIT)
+            rows = rows.filter(pk__gt=after, at__lte=settled).order_by("pk")
+        else:
+            if "before" in request.query_params:
+                rows = rows.filter(pk__lt=_cursor(request, "before"))
+            rows = rows.order_by("-pk")
+        size = min(number(request, "per_page", PER_PAGE), MOST_PER_PAGE)
+        found = list(rows[: size + 1])
+        shown = found[:size]
+        last = shown[-1].pk if shown else None
+        cursor = {"after" if following else "before": last, "more": len(found) > size}
+        if following and last is None:
+            cursor["after"] = after
+        return Response(
+            {"events": [event_shape(event) for event in shown], "meta": {"cursor": cursor}}
+        )
+
+
+def _cursor(request: Request, name: str) -> int:
+    """An id; 0 is before all. Raises `Refused`."""
+    found = ids(request, name)
+    if len(found) != 1:
+        raise Refused("invalid_input", f"{name} is one number.", field=name)
+    return found[0]
+
+
+def _filtered(request: Request, rows: QuerySet[Event]) -> QuerySet[Event]:
+    """By `kind` (`server.renamed`, `server.*`; repeatable), `resource_type`, `resource_id`."""
+    kinds = Q()
+    for kind in request.query_params.getlist("kind"):
+        stem = kind.removesuffix("*")
+        kinds |= Q(kind__startswith=stem) if stem != kind else Q(kind=kind)
+    rows = rows.filter(kinds)
+    if types := request.query_params.getlist("resource_type"):
+        rows = rows.filter(resource_type__in=types)
+    if wanted := ids(request, "resource_id"):
+        rows = rows.filter(resource_id__in=wanted)
+    return rows

@@ -1,0 +1,42 @@
+"""How much of everything a project may have, and has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hosts.models import Image
+from vpspanel.accounts.scopes import lacks_scope
+from vpspanel.accounts.services import KEYS_PER_PROJECT
+from vpspanel.accounts.token_services import TOKENS_PER_PROJECT
+from vpspanel.events.actor import Actor
+from vpspanel.servers.access import get_project
+from vpspanel.servers.images import image_owner
+from vpspanel.servers.snapshots import PER_PROJECT
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One of them. `shared_by` is what counts together: the account or the project."""
+
+    name: str
+    shared_by: str
+    limit: int
+    used: int
+
+
+def limits_of(actor: Actor, project_id: int) -> list[Limit]:
+    """Those of the project and of its account.
+
+    Raises `NotFound` to strangers, and `Refused` to a token for some servers
+    only: it does not know of the others, however many they are.
+    """
+    project = get_project(actor, project_id)
+    if actor.token is not None and actor.token.server_ids:
+        raise lacks_scope(None)
+    snapshots = Image.objects.filter(owner=image_owner(project_id)).count()
+    return [
+        Limit("servers", "account", project.account.server_limit, project.account.servers_used),
+        Limit("snapshots", "project", PER_PROJECT, snapshots),
+        Limit("ssh_keys", "project", KEYS_PER_PROJECT, project.ssh_keys.count()),
+        Limit("api_tokens", "project", TOKENS_PER_PROJECT, project.api_tokens.count()),
+    ]
