@@ -66,15 +66,13 @@ def best(
     *,
     image: Image | None = None,
     spread: UUID | None = None,
-    lock: bool = False,
     beside: StoragePool | None = None,
 ) -> list[Candidate]:
     """The best of those that have room for `need`, at most `AT_ONCE`. One query.
 
     The order is that of `Candidate.score`, done by the database. Hosts with a
-    claim of the same spread are left out. With `lock` (PostgreSQL) it is the
-    best one whose pool nobody else holds, and the pool is held from then on.
-    `beside` leaves only other hosts that see the storage of that pool.
+    claim of the same spread are left out. `beside` leaves only other hosts that
+    see the storage of that pool.
     """
     pools = StoragePool.objects.filter(
         OPEN,
@@ -92,9 +90,6 @@ def best(
     if not need.tags:
         pools = pools.filter(host__tagged_only=False)
     ordered = _with_image(pools, image).order_by(_points().desc(), "host_id")
-    if lock:
-        held = ordered.select_for_update(skip_locked=True, of=("self",), no_key=True)
-        return _read(held[:1])
     return _read(ordered[:AT_ONCE])
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
@@ -29,8 +29,9 @@ from hosts.models import (
     Location,
     StoragePool,
 )
-from hosts.placement import Candidate, Need, pick, rank
+from hosts.placement import Candidate, Need, rank
 from hosts.room import best
+from hosts.taking import take_best
 
 ROUNDS = 50  # each in which others were quicker has sold something
 
@@ -50,10 +51,12 @@ def claim_capacity(
     """
     # Orders that come at once all see the same best host. Each first takes the best one that nobody
     # else is just taking; only when all that fit are busy does it wait for its turn.
-    if connection.features.has_select_for_update_skip_locked:
-        with contextlib.suppress(_NoRoom), transaction.atomic():
-            chosen = pick(best(location, need, image=image, spread=spread, lock=True), need)
-            return _claim_on(chosen, owner, need, spread)
+    if connection.vendor == "postgresql":
+        with contextlib.suppress(_NoRoom), transaction.atomic(), _spread_taken_is_no_room():
+            claim = take_best(owner, need, location, image, spread)
+            if claim is None:
+                raise _NoRoom
+            return claim
     for _ in range(ROUNDS):
         found = rank(best(location, need, image=image, spread=spread), need)
         for candidate in found:
@@ -68,18 +71,25 @@ class _NoRoom(Exception):
     """Somebody else took it since the candidates were looked at."""
 
 
-def _claim_on(
-    candidate: Candidate | None, owner: UUID, need: Need, spread: UUID | None
-) -> CapacityClaim:
+@contextlib.contextmanager
+def _spread_taken_is_no_room() -> Iterator[None]:
+    """Turn the refusal of a second claim of the spread on a host into `_NoRoom`."""
+    try:
+        yield
+    except IntegrityError as error:
+        if "claim_spread" in str(error) or "capacityclaim.spread" in str(error):
+            raise _NoRoom from error
+        raise
+
+
+def _claim_on(candidate: Candidate, owner: UUID, need: Need, spread: UUID | None) -> CapacityClaim:
     """Room on this host, with its claim. Raises `_NoRoom`.
 
     Runs in a savepoint: rolling back lets go of the rows, also on PostgreSQL. Who tries the hosts
     in another order must not wait for one that was only tried.
     """
-    if candidate is None:
-        raise _NoRoom
     _take_room(candidate, need)
-    try:
+    with _spread_taken_is_no_room():
         return CapacityClaim.objects.create(
             owner=owner,
             host_id=candidate.host_id,
@@ -89,10 +99,6 @@ def _claim_on(
             disk_gib=need.disk_gib,
             spread=spread,
         )
-    except IntegrityError as error:
-        if "claim_spread" in str(error) or "capacityclaim.spread" in str(error):
-            raise _NoRoom from error
-        raise
 
 
 def _take_room(candidate: Candidate, need: Need) -> None:
@@ -162,7 +168,10 @@ def grow_claim(owner: UUID, need: Need) -> None:
     )
     more = _difference(wanted, claim)
     with transaction.atomic():
-        taken = Host.objects.filter(
+        taken = StoragePool.objects.filter(
+            pk=claim.pool_id, used_gib__lte=F("limit_gib") - more.disk_gib
+        ).update(used_gib=F("used_gib") + more.disk_gib)
+        taken = taken and Host.objects.filter(
             pk=claim.host_id,
             vcpus_used__lte=F("vcpus_limit") - more.vcpus,
             memory_used_mib__lte=F("memory_limit_mib") - more.memory_mib,
@@ -170,9 +179,6 @@ def grow_claim(owner: UUID, need: Need) -> None:
             vcpus_used=F("vcpus_used") + more.vcpus,
             memory_used_mib=F("memory_used_mib") + more.memory_mib,
         )
-        taken = taken and StoragePool.objects.filter(
-            pk=claim.pool_id, used_gib__lte=F("limit_gib") - more.disk_gib
-        ).update(used_gib=F("used_gib") + more.disk_gib)
         if not taken or not _rewrite(claim, wanted):
             raise NoCapacity(f"no room for {more} more beside {claim}")
 

@@ -16,6 +16,7 @@ from hosts.errors import NoCapacity
 from hosts.models import CapacityClaim, Host, HostStatus, Location, StoragePool
 from hosts.placement import Need
 from hosts.services import claim_capacity
+from hosts.taking import claim_statement
 from tests.bench.figures import Figure, percentile
 
 HOSTS, SERVERS = 1000, 100_000
@@ -47,7 +48,7 @@ def measure(database: str) -> list[Figure]:
             f"choose and claim, {ORDERS} orders at once, p95",
             percentile(together, 95) * 1000,
             "ms",
-            peer="the same statements without Django",
+            peer="its statement alone",
             peer_value=percentile(bare, 95) * 1000,
             ratio=percentile(together, 95) / percentile(bare, 95),
             target=TARGET_MS,
@@ -125,39 +126,13 @@ def _order(location: Location) -> float:
     return time.perf_counter() - started
 
 
-CHOOSE = """
-    SELECT p.host_id, p.id FROM hosts_storagepool p
-    JOIN hosts_host h ON h.id = p.host_id JOIN hosts_location l ON l.id = h.location_id
-    WHERE p.accepting AND h.accepting AND l.accepting AND h.status = 'reachable'
-      AND h.location_id = %s AND NOT h.tagged_only AND h.vcpus_used <= h.vcpus_limit - %s
-      AND h.memory_used_mib <= h.memory_limit_mib - %s AND p.used_gib <= p.limit_gib - %s
-    ORDER BY 50.0 * (h.memory_limit_mib - h.memory_used_mib) / h.memory_limit_mib
-      + 25.0 * (h.vcpus_limit - h.vcpus_used) / h.vcpus_limit
-      + 25.0 * (p.limit_gib - p.used_gib) / p.limit_gib DESC, p.host_id
-    LIMIT 1 FOR NO KEY UPDATE OF p SKIP LOCKED
-"""
-TAKE_DISK = "UPDATE hosts_storagepool SET used_gib = used_gib + %s WHERE id = %s"
-TAKE_HOST = """
-    UPDATE hosts_host SET vcpus_used = vcpus_used + %s, memory_used_mib = memory_used_mib + %s
-    WHERE id = %s
-"""
-CLAIM = """
-    INSERT INTO hosts_capacityclaim
-      (owner, host_id, pool_id, vcpus, memory_mib, disk_gib, created)
-    VALUES (%s, %s, %s, %s, %s, %s, now())
-"""
-
-
 def _bare_order(location: Location) -> float:
-    """The least that the database must be asked for the same choice and claim."""
-    need = (NEED.vcpus, NEED.memory_mib, NEED.disk_gib)
+    """The same statement for the same order, without a model and without a savepoint."""
+    statement, values = claim_statement(uuid4(), NEED, location, None, None)
     started = time.perf_counter()
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(CHOOSE, (location.pk, *need))
-        host, pool = cursor.fetchone()
-        cursor.execute(TAKE_DISK, (need[2], pool))
-        cursor.execute(TAKE_HOST, (*need[:2], host))
-        cursor.execute(CLAIM, (uuid4(), host, pool, *need))
+        cursor.execute(statement, values)
+        assert cursor.fetchone()
     return time.perf_counter() - started
 
 

@@ -69,6 +69,39 @@ def test_the_database_orders_as_the_pure_choice_does(place: Location, seed: int)
             assert rank(by_database, need) == by_database
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_orders_get_the_hosts_that_the_pure_choice_names(place: Location, seed: int) -> None:
+    chance = random.Random(seed)
+    image = random_fleet(place, chance, 12)
+    for _ in range(40):
+        tags = chance.choice((frozenset(), frozenset({"nvme"}), frozenset({"nvme", "ssd"})))
+        need = Need(1, 512, 5, tags)
+        wanted = chance.choice((None, image))
+        ranked = rank(candidates(place, wanted), need)
+        if not ranked:
+            with pytest.raises(NoCapacity):
+                claim_capacity(uuid4(), need, location=place, image=wanted)
+            continue
+        claim = claim_capacity(uuid4(), need, location=place, image=wanted)
+        assert (claim.host_id, claim.pool_id) == (ranked[0].host_id, ranked[0].pool_id)
+    assert CapacityClaim.objects.exists()
+
+
+def test_a_claim_is_what_the_counters_went_up_by(place: Location) -> None:
+    pool = make_host(place, "kvm1")
+    need, owner = Need(2, 1024, 10), uuid4()
+    claim = claim_capacity(owner, need, location=place)
+    assert (claim.owner, claim.host, claim.pool, claim.spread) == (owner, pool.host, pool, None)
+    assert Need(claim.vcpus, claim.memory_mib, claim.disk_gib) == need
+    claim.refresh_from_db()  # what it answered is what was written
+    assert (claim.owner, claim.vcpus, claim.memory_mib, claim.disk_gib) == (owner, 2, 1024, 10)
+    pool = StoragePool.objects.select_related("host").get()
+    assert (pool.host.vcpus_used, pool.host.memory_used_mib, pool.used_gib) == (2, 1024, 10)
+    claim_capacity(uuid4(), Need(6, 1024, 90), location=place)
+    with pytest.raises(NoCapacity):
+        claim_capacity(uuid4(), Need(1, 1, 1), location=place)
+
+
 def test_a_spread_takes_every_host_once(place: Location) -> None:
     for number in range(3):
         make_host(place, f"kvm{number}")
@@ -78,6 +111,7 @@ def test_a_spread_takes_every_host_once(place: Location) -> None:
     with pytest.raises(NoCapacity):
         claim_capacity(uuid4(), need, location=place, spread=spread)
     assert claim_capacity(uuid4(), need, location=place, spread=uuid4())
+    assert CapacityClaim.objects.filter(spread=spread).count() == 3
     assert CapacityClaim.objects.count() == 4
 
 

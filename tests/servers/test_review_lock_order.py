@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from hosts.models import Host, StoragePool
 from hosts.placement import Need
-from hosts.services import claim_capacity
+from hosts.services import claim_capacity, grow_claim
 from tests.world import World, make_host
 from vpspanel.accounts.models import Account
 from vpspanel.servers.audit_records import (
@@ -73,6 +73,20 @@ def test_an_order_and_a_deletion_of_one_account_do_not_deadlock(world: World) ->
     server.refresh_from_db()
     assert server.lifecycle == "deleted"
     assert Host.objects.get(pk=world.host.pk).vcpus_used == 0
+
+
+def test_an_order_and_a_larger_plan_on_one_host_do_not_deadlock(world: World) -> None:
+    server = world.running()
+    more = Need(2, 256, 2)
+    with transaction.atomic():
+        StoragePool.objects.filter(host=world.host).update(used_gib=F("used_gib") + 1)
+        thread, errors = in_thread(lambda: grow_claim(server.uuid, more))
+        somebody_waits()
+        Host.objects.filter(pk=world.host.pk).update(vcpus_used=F("vcpus_used") + 1)
+        transaction.set_rollback(True)
+    thread.join()
+    assert errors == []
+    assert Host.objects.get(pk=world.host.pk).vcpus_used == more.vcpus
 
 
 def test_a_host_that_has_no_room_after_all_is_let_go(world: World) -> None:
