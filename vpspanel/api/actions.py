@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from vpspanel.actions.command import registry
 from vpspanel.actions.models import FINAL_STATES, Action
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, ids, number, ordered, page_of
 from vpspanel.api.shapes.actions import STATES, ActionShape, action_shape
 from vpspanel.api.view import ApiView
@@ -39,6 +40,13 @@ class Actions(ApiView):
 
     counted = False
 
+    @lists(
+        "Get several actions",
+        "actions",
+        ActionShape,
+        sort=COLUMNS,
+        filters={"id": (), "status": STATES},
+    )
     def get(self, request: Request) -> Response:
         """All of those that are asked for."""
         wanted = ids(request, "id")
@@ -53,6 +61,7 @@ class OneAction(ApiView):
     counted = False
     kind = ""
 
+    @answers("Get an action; with `wait`, when it has ended", query=("wait",), action=ActionShape)
     def get(self, request: Request, action_id: int, pk: int | None = None) -> Response:
         """It; with `wait`, as soon as it has ended, but after so many seconds in any case."""
         rows = of_project(self.token.project_id).filter(pk=action_id)
@@ -73,6 +82,13 @@ class ActionsOf(ApiView):
     counted = False
     kind = ""
 
+    @lists(
+        "List actions of one kind of thing",
+        "actions",
+        ActionShape,
+        sort=COLUMNS,
+        filters={"id": (), "status": STATES},
+    )
     def get(self, request: Request) -> Response:
         """A page of them."""
         return listed(request, of_project(self.token.project_id).filter(resource_type=self.kind))
@@ -83,6 +99,13 @@ class ServerActions(ApiView):
 
     counted = False
 
+    @lists(
+        "List the actions of a server",
+        "actions",
+        ActionShape,
+        sort=COLUMNS,
+        filters={"id": (), "status": STATES},
+    )
     def get(self, request: Request, pk: int) -> Response:
         """A page of them."""
         server = get_server(self.actor, pk)
@@ -95,6 +118,13 @@ class ImageActions(ApiView):
 
     counted = False
 
+    @lists(
+        "List the actions of an image",
+        "actions",
+        ActionShape,
+        sort=COLUMNS,
+        filters={"id": (), "status": STATES},
+    )
     def get(self, request: Request, pk: int) -> Response:
         """A page of them."""
         image = get_image(self.actor, pk)

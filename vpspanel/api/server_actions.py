@@ -13,12 +13,13 @@ from rest_framework.response import Response
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import record_done
 from vpspanel.api.bodies import Body, IdOrName, Nothing, Strict, Text, body_of, pick_or_fail
+from vpspanel.api.describing import answers
 from vpspanel.api.errors import unsupported
 from vpspanel.api.images import shown_images
 from vpspanel.api.ordering import MOST_KEYS, keys_of
 from vpspanel.api.servers import existing
-from vpspanel.api.shapes.actions import action_shape
-from vpspanel.api.shapes.images import image_shape
+from vpspanel.api.shapes.actions import ActionShape, action_shape
+from vpspanel.api.shapes.images import ImageShape, image_shape
 from vpspanel.api.view import PostView
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
@@ -73,6 +74,11 @@ class NewSnapshot(Body):
 class ServerAction(PostView):
     """One verb on one server."""
 
+    @property
+    def verbs(self) -> dict[str, Verb]:
+        """Those that can be asked for, for the document."""
+        return VERBS
+
     def create(self, request: Request, **ids: Any) -> Response:
         """Ask for it; the answer is the action to wait for."""
         verb, server_id = ids["verb"], ids["pk"]
@@ -84,9 +90,10 @@ class ServerAction(PostView):
         return Response(VERBS[verb](self.actor, server_id, request), 201)
 
 
-def _plain(service: Callable[[Actor, int], Action]) -> Verb:
+def _plain(service: Callable[[Actor, int], Action], summary: str) -> Verb:
     """A verb without a body."""
 
+    @answers(summary, status=201, action=ActionShape)
     def ask(actor: Actor, server_id: int, request: Request) -> Answer:
         body_of(request, Nothing)
         return {"action": action_shape(service(actor, server_id))}
@@ -94,9 +101,12 @@ def _plain(service: Callable[[Actor, int], Action]) -> Verb:
     return ask
 
 
-def _power(service: Callable[[Actor, int], Action], wanted: PowerSeen, command: str) -> Verb:
+def _power(
+    service: Callable[[Actor, int], Action], wanted: PowerSeen, command: str, summary: str
+) -> Verb:
     """A verb that has succeeded already if the server is as wanted: asking twice does no harm."""
 
+    @answers(summary, status=201, action=ActionShape)
     def ask(actor: Actor, server_id: int, request: Request) -> Answer:
         body_of(request, Nothing)
         try:
@@ -112,6 +122,9 @@ def _power(service: Callable[[Actor, int], Action], wanted: PowerSeen, command: 
     return ask
 
 
+@answers(
+    "Rebuild from an image", status=201, body=NewImage, action=ActionShape, root_password=str | None
+)
 def _rebuild(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, NewImage)
     if asked.get("user_data"):
@@ -123,6 +136,7 @@ def _rebuild(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(action), "root_password": password}
 
 
+@answers("Set a new root password", status=201, action=ActionShape, root_password=str | None)
 def _reset_password(actor: Actor, server_id: int, request: Request) -> Answer:
     body_of(request, Nothing)
     with transaction.atomic():
@@ -131,6 +145,7 @@ def _reset_password(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(action), "root_password": password}
 
 
+@answers("Protect from deletion or rebuilding", status=201, body=Protection, action=ActionShape)
 def _change_protection(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, Protection)
     server = existing(actor, server_id).server
@@ -145,6 +160,7 @@ def _change_protection(actor: Actor, server_id: int, request: Request) -> Answer
     return {"action": action_shape(action)}
 
 
+@answers("Change the plan", status=201, body=NewType, action=ActionShape)
 def _change_type(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, NewType)
     plan = pick_or_fail(ServerType.objects.all(), asked["server_type"], "server_type")
@@ -153,6 +169,13 @@ def _change_type(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(action)}
 
 
+@answers(
+    "Enable the rescue system",
+    status=201,
+    body=RescueKeys,
+    action=ActionShape,
+    root_password=str | None,
+)
 def _enable_rescue(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, RescueKeys)
     project = existing(actor, server_id).server.project
@@ -160,6 +183,9 @@ def _enable_rescue(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(rescue.action), "root_password": rescue.root_password}
 
 
+@answers(
+    "Make an image of the disk", status=201, body=NewSnapshot, image=ImageShape, action=ActionShape
+)
 def _create_image(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, NewSnapshot)
     if asked.get("type") == "backup":
@@ -179,17 +205,17 @@ def _done(actor: Actor, server_id: int, project_id: int, command: str) -> Action
 
 
 VERBS: dict[str, Verb] = {
-    "poweron": _power(services.power_on, PowerSeen.RUNNING, "power_on"),
-    "shutdown": _power(services.shutdown, PowerSeen.OFF, "shutdown"),
-    "poweroff": _power(services.power_off, PowerSeen.OFF, "power_off"),
-    "reboot": _plain(services.reboot),
-    "reset": _plain(services.reset),
+    "poweron": _power(services.power_on, PowerSeen.RUNNING, "power_on", "Power on"),
+    "shutdown": _power(services.shutdown, PowerSeen.OFF, "shutdown", "Ask the guest to shut down"),
+    "poweroff": _power(services.power_off, PowerSeen.OFF, "power_off", "Cut the power"),
+    "reboot": _plain(services.reboot, "Ask the guest to reboot"),
+    "reset": _plain(services.reset, "Reset: power off and on"),
     "rebuild": _rebuild,
     "reset_password": _reset_password,
     "change_protection": _change_protection,
     "change_type": _change_type,
     "enable_rescue": _enable_rescue,
-    "disable_rescue": _plain(disable_rescue),
+    "disable_rescue": _plain(disable_rescue, "Disable the rescue system"),
     "create_image": _create_image,
 }
 # What hcloud has besides. A verb moves up when its service is there.

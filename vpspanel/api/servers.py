@@ -11,10 +11,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from vpspanel.api.bodies import Body, Text, body_of
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, named, ordered, page_of
 from vpspanel.api.ordering import NewServer, order
 from vpspanel.api.selecting import selected
-from vpspanel.api.shapes.actions import action_shape
+from vpspanel.api.shapes.actions import ActionShape, action_shape
 from vpspanel.api.shapes.servers import ServerShape, server_shape, server_shapes
 from vpspanel.api.view import ApiView, PostView
 from vpspanel.errors import NotFound
@@ -40,6 +41,13 @@ class ChangedServer(Body):
 class Servers(PostView):
     """The servers of the project."""
 
+    @lists(
+        "List servers",
+        "servers",
+        ServerShape,
+        sort=COLUMNS,
+        filters={"name": (), "label_selector": (), "status": WORDS},
+    )
     def get(self, request: Request) -> Response:
         """A page of them."""
         rows = selected(request, named(request, visible_servers(self.actor)))
@@ -53,6 +61,15 @@ class Servers(PostView):
         found = list_servers(self.actor, visible_servers(self.actor).filter(pk__in=pks))
         return server_shapes(sorted(found, key=lambda row: pks.index(row.server.pk)))
 
+    @answers(
+        "Order a server",
+        status=201,
+        body=NewServer,
+        server=ServerShape,
+        action=ActionShape,
+        next_actions=list[ActionShape],
+        root_password=str | None,
+    )
     def create(self, request: Request, **ids: int) -> Response:
         """Order one. The root password, if one is made, is in this answer and in no other."""
         made = order(self.actor, self.token.project, body_of(request, NewServer))
@@ -68,10 +85,12 @@ class Servers(PostView):
 class OneServer(ApiView):
     """A server of the project."""
 
+    @answers("Get a server", server=ServerShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         return Response({"server": server_shape(existing(self.actor, pk))})
 
+    @answers("Rename or label a server", body=ChangedServer, server=ServerShape)
     def put(self, request: Request, pk: int) -> Response:
         """Change its name or its labels."""
         existing(self.actor, pk)
@@ -83,6 +102,7 @@ class OneServer(ApiView):
                 services.change_labels(self.actor, pk, labels=changes["labels"])
         return self.get(request, pk)
 
+    @answers("Delete a server", action=ActionShape)
     def delete(self, request: Request, pk: int) -> Response:
         """Destroy it; its addresses go back."""
         existing(self.actor, pk)
