@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from tests.accounts.test_keys import ED25519
 from tests.api.asking import Api
 from tests.world import World
+from vpspanel.api.hints import Shapes
 from vpspanel.api.schema import BASE, Routes, document, operation_of
 from vpspanel.servers.models import PrimaryIP
 
@@ -177,3 +178,15 @@ def test_everybody_may_read_it_and_need_not_read_it_twice(db: None) -> None:
     assert "public" in answer["Cache-Control"]
     again = nobody.ask("GET", "/openapi.json", If_None_Match=answer["ETag"])
     assert (again.status_code, again.content) == (304, b"")
+
+
+def test_a_pair_is_a_list_of_two() -> None:
+    pair = Draft202012Validator(Shapes().schema(tuple[float, str]))
+    assert [pair.is_valid(value) for value in ([1.5, "a"], [1.5], ["a", "a"], [1, "a", "a"])] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    with pytest.raises(TypeError, match="no schema"):
+        Shapes().schema(set[int])

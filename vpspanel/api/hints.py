@@ -32,6 +32,9 @@ class Shapes:
             return _either([self.schema(one) for one in args])
         if origin is list:
             return {"type": "array", "items": self.schema(args[0])}
+        if origin is tuple and Ellipsis not in args:
+            each = [self.schema(one) for one in args]
+            return {"type": "array", "prefixItems": each, "items": False, "minItems": len(each)}
         if origin is dict and args[0] is str:
             return {"type": "object", "additionalProperties": self.schema(args[1])}
         raise TypeError(f"no schema for {hint!r}")
