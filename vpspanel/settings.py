@@ -304,6 +304,15 @@ REST_FRAMEWORK: dict[str, Any] = {
     "EXCEPTION_HANDLER": "vpspanel.api.errors.answer_to",
     "UNAUTHENTICATED_USER": None,
     "COMPACT_JSON": True,
+    "DEFAULT_SCHEMA_CLASS": "vpspanel.api.schema.Operation",
+}
+SPECTACULAR_SETTINGS: dict[str, Any] = {
+    "TITLE": "vpspanel",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [],
 }
 
 # --- logs -------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from vpspanel.actions.command import registry
 from vpspanel.actions.models import FINAL_STATES, Action
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, ids, number, ordered, page_of
 from vpspanel.api.shapes.actions import STATES, ActionShape, action_shape
 from vpspanel.api.view import ApiView
@@ -40,6 +41,13 @@ class Actions(ApiView):
 
     counted = False
 
+    @lists(
+        "Get several actions",
+        "actions",
+        ActionShape,
+        sort=COLUMNS,
+        filters={"id": (), "status": STATES},
+    )
     def get(self, request: Request) -> Response:
         """All of those that are asked for."""
         wanted = ids(request, "id")
@@ -54,6 +62,7 @@ class OneAction(ApiView):
     counted = False
     kind = ""
 
+    @answers("Get an action; with `wait`, when it has ended", query=("wait",), action=ActionShape)
     def get(self, request: Request, action_id: int, pk: int | None = None) -> Response:
         """It; with `wait`, as soon as it has ended, but after so many seconds in any case."""
         rows = told(self.actor).filter(pk=action_id)
@@ -74,6 +83,13 @@ class ActionsOf(ApiView):
     counted = False
     kind = ""
 
+    @lists(
+        "List actions of one kind of thing",
+        "actions",
+        ActionShape,
+        sort=COLUMNS,
+        filters={"id": (), "status": STATES},
+    )
     def get(self, request: Request) -> Response:
         """A page of them."""
         return listed(request, told(self.actor).filter(resource_type=self.kind))
@@ -84,6 +100,13 @@ class ServerActions(ApiView):
 
     counted = False
 
+    @lists(
+        "List the actions of a server",
+        "actions",
+        ActionShape,
+        sort=COLUMNS,
+        filters={"id": (), "status": STATES},
+    )
     def get(self, request: Request, pk: int) -> Response:
         """A page of them."""
         server = get_server(self.actor, pk)
@@ -96,6 +119,13 @@ class ImageActions(ApiView):
 
     counted = False
 
+    @lists(
+        "List the actions of an image",
+        "actions",
+        ActionShape,
+        sort=COLUMNS,
+        filters={"id": (), "status": STATES},
+    )
     def get(self, request: Request, pk: int) -> Response:
         """A page of them."""
         image = get_image(self.actor, pk)

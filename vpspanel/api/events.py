@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TypedDict
 
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.describing import answers
 from vpspanel.api.listing import MOST_PER_PAGE, PER_PAGE, ids, number
 from vpspanel.api.view import ApiView
 from vpspanel.errors import Refused
 from vpspanel.events.live import LATE_COMMIT
 from vpspanel.events.models import Event
 from vpspanel.servers.access import visible_events
-from vpspanel.webhooks.message import event_shape
+from vpspanel.webhooks.message import EventShape, event_shape
+
+
+class Place(TypedDict, total=False):
+    """Where to go on: what to give as `after` or as `before`."""
+
+    after: int
+    before: int | None
+
+
+class EventsCursor(Place):
+    """The place, and whether there is more already."""
+
+    more: bool
+
+
+class EventsMeta(TypedDict):
+    """Beside the events."""
+
+    cursor: EventsCursor
 
 
 class Events(ApiView):
@@ -26,6 +47,12 @@ class Events(ApiView):
     events only once all that may still come before them have come.
     """
 
+    @answers(
+        "List events, or follow them",
+        query=("after", "before", "kind", "per_page", "resource_type", "resource_id"),
+        events=list[EventShape],
+        meta=EventsMeta,
+    )
     def get(self, request: Request) -> Response:
         """Newest first, or with `after` those that came next; the cursor to go on with."""
         following = "after" in request.query_params

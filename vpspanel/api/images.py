@@ -14,9 +14,10 @@ from rest_framework.response import Response
 from hosts.models import Image, ImageStatus, ImageType
 from vpspanel.actions.services import record_done
 from vpspanel.api.bodies import Body, Strict, Text, body_of
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, named, ordered, page_of
 from vpspanel.api.selecting import selected
-from vpspanel.api.shapes.actions import action_shape
+from vpspanel.api.shapes.actions import ActionShape, action_shape
 from vpspanel.api.shapes.images import ImageShape, image_shape
 from vpspanel.api.view import ApiView, PostView
 from vpspanel.errors import NotFound
@@ -26,6 +27,7 @@ from vpspanel.servers.snapshots import change_image, change_image_protection, de
 
 COLUMNS = {"id": "id", "name": "name", "created": "created"}
 TYPES = ("system", "snapshot", "backup", "app")
+ARCHITECTURES = ("x86", "arm")
 
 
 class ChangedImage(Body):
@@ -51,6 +53,21 @@ def shown_images(actor: Actor) -> QuerySet[Image]:
 class Images(ApiView):
     """The images that the project may see."""
 
+    @lists(
+        "List images",
+        "images",
+        ImageShape,
+        sort=COLUMNS,
+        filters={
+            "name": (),
+            "label_selector": (),
+            "type": TYPES,
+            "status": ImageStatus.values,
+            "architecture": ARCHITECTURES,
+            "include_deprecated": (),
+            "bound_to": (),
+        },
+    )
     def get(self, request: Request) -> Response:
         """A page of them."""
         rows = ordered(request, _filtered(request, shown_images(self.actor)), COLUMNS)
@@ -60,16 +77,19 @@ class Images(ApiView):
 class OneImage(ApiView):
     """An image."""
 
+    @answers("Get an image", image=ImageShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         return Response({"image": image_shape(_existing(self.actor, pk))})
 
+    @answers("Describe or label an image", body=ChangedImage, image=ImageShape)
     def put(self, request: Request, pk: int) -> Response:
         """Describe or label one of the project's own otherwise."""
         changes = body_of(request, ChangedImage)
         changes.pop("type", None)
         return Response({"image": image_shape(change_image(self.actor, pk, **changes))})
 
+    @answers("Delete an image")
     def delete(self, request: Request, pk: int) -> Response:
         """Delete one of the project's own."""
         delete_image(self.actor, pk)
@@ -79,6 +99,7 @@ class OneImage(ApiView):
 class ProtectImage(PostView):
     """The one verb that images have."""
 
+    @answers("Protect an image", status=201, body=ImageProtection, action=ActionShape)
     def create(self, request: Request, **ids: Any) -> Response:
         """Protect one of the project's own from being deleted, or no longer."""
         asked = body_of(request, ImageProtection)
@@ -108,7 +129,7 @@ def _filtered(request: Request, rows: QuerySet[Image]) -> QuerySet[Image]:
         rows = rows.filter(type__in=types)
     if states := choices(request, "status", ImageStatus.values):
         rows = rows.filter(status__in=states)
-    if architectures := choices(request, "architecture", ("x86", "arm")):
+    if architectures := choices(request, "architecture", ARCHITECTURES):
         rows = rows.filter(architecture__in=architectures)
     if request.query_params.get("include_deprecated", "").lower() not in ("true", "1"):
         rows = rows.filter(deprecated__isnull=True)

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from typing import TypedDict
 
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.describing import answers
 from vpspanel.api.view import ApiView
-from vpspanel.servers.limits import limits_of
+from vpspanel.servers.limits import Limit, limits_of
+
+
+class LimitShape(TypedDict):
+    """One of them. `shared_by` is what counts together: the account or the project."""
+
+    name: str
+    shared_by: str
+    limit: int
+    used: int
 
 
 class Limits(ApiView):
     """What the project may have."""
 
+    @answers("Get limits and what is used of them", limits=list[LimitShape])
     def get(self, request: Request) -> Response:
         """All of them."""
         found = limits_of(self.actor, self.token.project_id)
-        return Response({"limits": [asdict(limit) for limit in found]})
+        return Response({"limits": [limit_shape(limit) for limit in found]})
+
+
+def limit_shape(limit: Limit) -> LimitShape:
+    """A limit."""
+    return LimitShape(
+        name=limit.name, shared_by=limit.shared_by, limit=limit.limit, used=limit.used
+    )

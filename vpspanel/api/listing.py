@@ -27,6 +27,12 @@ class Pagination(TypedDict):
     total_entries: int
 
 
+class Meta(TypedDict):
+    """What is said about a list."""
+
+    pagination: Pagination
+
+
 def page_of(
     request: Request,
     key: str,

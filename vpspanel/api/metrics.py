@@ -10,9 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hosts.figures import SPANS, beginning, of_guest, step_for
+from vpspanel.api.describing import answers
 from vpspanel.api.listing import number
 from vpspanel.api.servers import existing
-from vpspanel.api.shapes.metrics import SERIES, metrics_shape
+from vpspanel.api.shapes.metrics import SERIES, MetricsShape, metrics_shape
 from vpspanel.api.view import ApiView
 from vpspanel.errors import Refused
 
@@ -22,6 +23,11 @@ MOST_POINTS = 720  # of each series
 class ServerMetrics(ApiView):
     """Figures over time."""
 
+    @answers(
+        "Get figures over time",
+        query=("type", "start", "end", "step"),
+        metrics=MetricsShape,
+    )
     def get(self, request: Request, pk: int) -> Response:
         """Those of the kinds that are asked for.
 

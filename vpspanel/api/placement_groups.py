@@ -7,9 +7,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from vpspanel.api.bodies import Body, Text, body_of
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, named, ordered, page_of
 from vpspanel.api.selecting import selected
-from vpspanel.api.shapes.groups import group_shape, group_shapes
+from vpspanel.api.shapes.groups import GroupShape, group_shape, group_shapes
 from vpspanel.api.view import ApiView, PostView
 from vpspanel.servers.groups import (
     change_group,
@@ -41,6 +42,13 @@ class ChangedGroup(Body):
 class Groups(PostView):
     """The placement groups of the project."""
 
+    @lists(
+        "List placement groups",
+        "placement_groups",
+        GroupShape,
+        sort=COLUMNS,
+        filters={"name": (), "label_selector": (), "type": TYPES},
+    )
     def get(self, request: Request) -> Response:
         """A page of them."""
         rows = selected(request, named(request, visible_groups(self.actor)))
@@ -49,6 +57,13 @@ class Groups(PostView):
         rows = ordered(request, rows, COLUMNS)
         return page_of(request, "placement_groups", rows, group_shapes)
 
+    @answers(
+        "Make a placement group",
+        status=201,
+        body=NewGroup,
+        placement_group=GroupShape,
+        action=None,
+    )
     def create(self, request: Request, **ids: int) -> Response:
         """Make another one."""
         asked = body_of(request, NewGroup)
@@ -60,15 +75,18 @@ class Groups(PostView):
 class OneGroup(ApiView):
     """A placement group of the project."""
 
+    @answers("Get a placement group", placement_group=GroupShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         return Response({"placement_group": group_shape(get_group(self.actor, pk))})
 
+    @answers("Rename or label a placement group", body=ChangedGroup, placement_group=GroupShape)
     def put(self, request: Request, pk: int) -> Response:
         """Change its name or its labels."""
         group = change_group(self.actor, pk, **body_of(request, ChangedGroup))
         return Response({"placement_group": group_shape(group)})
 
+    @answers("Delete a placement group")
     def delete(self, request: Request, pk: int) -> Response:
         """Forget it; it must be empty."""
         delete_group(self.actor, pk)

@@ -9,9 +9,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hosts.models import Location
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import named, ordered, page_of, whole
 from vpspanel.api.shapes.places import (
     DatacenterShape,
+    LocationShape,
     datacenter_name,
     datacenter_shape,
     location_shape,
@@ -26,6 +28,7 @@ COLUMNS = {"id": "id", "name": "name"}
 class Locations(ApiView):
     """All places."""
 
+    @lists("List locations", "locations", LocationShape, sort=COLUMNS, filters={"name": ()})
     def get(self, request: Request) -> Response:
         """A page of them."""
         rows = ordered(request, named(request, Location.objects.all()), COLUMNS)
@@ -35,6 +38,7 @@ class Locations(ApiView):
 class OneLocation(ApiView):
     """A place."""
 
+    @answers("Get a location", location=LocationShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         location = Location.objects.filter(pk=pk).first()
@@ -46,6 +50,14 @@ class OneLocation(ApiView):
 class Datacenters(ApiView):
     """One for each location: older clients look there for what is sold where."""
 
+    @lists(
+        "List data centres",
+        "datacenters",
+        DatacenterShape,
+        filters={"name": ()},
+        paged=False,
+        recommendation=int | None,
+    )
     def get(self, request: Request) -> Response:
         """All of them."""
         name = request.query_params.get("name", "")
@@ -58,6 +70,7 @@ class Datacenters(ApiView):
 class OneDatacenter(ApiView):
     """The one of a location."""
 
+    @answers("Get a data centre", datacenter=DatacenterShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         location = Location.objects.filter(pk=pk).first()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import named, ordered, page_of
 from vpspanel.api.shapes.plain import priced
-from vpspanel.api.shapes.plans import type_shapes
+from vpspanel.api.shapes.plans import ServerTypeShape, type_shapes
 from vpspanel.api.view import ApiView
 from vpspanel.errors import NotFound
 from vpspanel.servers.models import ServerType
@@ -18,6 +21,13 @@ from vpspanel.servers.models import ServerType
 class ServerTypes(ApiView):
     """All plans, those that are no longer sold included: servers may still have them."""
 
+    @lists(
+        "List plans",
+        "server_types",
+        ServerTypeShape,
+        sort=("id", "name"),
+        filters={"name": ()},
+    )
     def get(self, request: Request) -> Response:
         """A page of them."""
         rows = ordered(request, named(request, _types()), {"id": "id", "name": "name"})
@@ -27,6 +37,7 @@ class ServerTypes(ApiView):
 class OneServerType(ApiView):
     """A plan."""
 
+    @answers("Get a plan", server_type=ServerTypeShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         found = type_shapes(_types().filter(pk=pk))
@@ -38,6 +49,7 @@ class OneServerType(ApiView):
 class Pricing(ApiView):
     """All prices at once."""
 
+    @answers("Get all prices", pricing=dict[str, Any])
     def get(self, request: Request) -> Response:
         """What there is a price for; the panel charges for nothing else."""
         types = type_shapes(_types().filter(deprecated__isnull=True))

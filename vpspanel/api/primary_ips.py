@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.errors import unsupported
 from vpspanel.api.listing import named, ordered, page_of
 from vpspanel.api.selecting import selected
@@ -26,6 +27,13 @@ NOT_OFFERED = "primary IPs that are bought, moved or kept without a server"
 class PrimaryIPs(ApiView):
     """The addresses of the project."""
 
+    @lists(
+        "List addresses",
+        "primary_ips",
+        PrimaryIPShape,
+        sort=COLUMNS,
+        filters={"name": (), "label_selector": (), "ip": ()},
+    )
     def get(self, request: Request) -> Response:
         """A page of them."""
         rows = selected(request, named(request, _of(self.actor)))
@@ -41,6 +49,7 @@ class PrimaryIPs(ApiView):
 class OnePrimaryIP(ApiView):
     """An address of the project, and whatever hcloud does to one."""
 
+    @answers("Get an address", primary_ip=PrimaryIPShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         return Response({"primary_ip": primary_ip_shape(self._existing(pk))})

@@ -13,12 +13,13 @@ from rest_framework.response import Response
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import record_done
 from vpspanel.api.bodies import Body, IdOrName, Nothing, Strict, Text, body_of, pick_or_fail
+from vpspanel.api.describing import answers
 from vpspanel.api.errors import unsupported
 from vpspanel.api.images import shown_images
 from vpspanel.api.ordering import MOST_KEYS, keys_of
 from vpspanel.api.servers import existing
-from vpspanel.api.shapes.actions import action_shape
-from vpspanel.api.shapes.images import image_shape
+from vpspanel.api.shapes.actions import ActionShape, action_shape
+from vpspanel.api.shapes.images import ImageShape, image_shape
 from vpspanel.api.view import PostView
 from vpspanel.consoles.direct import direct_address
 from vpspanel.consoles.services import issue_program_ticket
@@ -82,6 +83,11 @@ class GroupToJoin(Body):
 class ServerAction(PostView):
     """One verb on one server."""
 
+    @property
+    def verbs(self) -> dict[str, Verb]:
+        """Those that can be asked for, for the document."""
+        return VERBS
+
     def create(self, request: Request, **ids: Any) -> Response:
         """Ask for it; the answer is the action to wait for."""
         verb, server_id = ids["verb"], ids["pk"]
@@ -93,9 +99,10 @@ class ServerAction(PostView):
         return Response(VERBS[verb](self.actor, server_id, request), 201)
 
 
-def _plain(service: Callable[[Actor, int], Action]) -> Verb:
+def _plain(service: Callable[[Actor, int], Action], summary: str) -> Verb:
     """A verb without a body."""
 
+    @answers(summary, status=201, action=ActionShape)
     def ask(actor: Actor, server_id: int, request: Request) -> Answer:
         body_of(request, Nothing)
         return {"action": action_shape(service(actor, server_id))}
@@ -103,9 +110,12 @@ def _plain(service: Callable[[Actor, int], Action]) -> Verb:
     return ask
 
 
-def _power(service: Callable[[Actor, int], Action], wanted: PowerSeen, command: str) -> Verb:
+def _power(
+    service: Callable[[Actor, int], Action], wanted: PowerSeen, command: str, summary: str
+) -> Verb:
     """A verb that has succeeded already if the server is as wanted: asking twice does no harm."""
 
+    @answers(summary, status=201, action=ActionShape)
     def ask(actor: Actor, server_id: int, request: Request) -> Answer:
         body_of(request, Nothing)
         try:
@@ -121,6 +131,9 @@ def _power(service: Callable[[Actor, int], Action], wanted: PowerSeen, command: 
     return ask
 
 
+@answers(
+    "Rebuild from an image", status=201, body=NewImage, action=ActionShape, root_password=str | None
+)
 def _rebuild(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, NewImage)
     if asked.get("user_data"):
@@ -132,6 +145,7 @@ def _rebuild(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(action), "root_password": password}
 
 
+@answers("Set a new root password", status=201, action=ActionShape, root_password=str | None)
 def _reset_password(actor: Actor, server_id: int, request: Request) -> Answer:
     body_of(request, Nothing)
     with transaction.atomic():
@@ -140,6 +154,7 @@ def _reset_password(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(action), "root_password": password}
 
 
+@answers("Protect from deletion or rebuilding", status=201, body=Protection, action=ActionShape)
 def _change_protection(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, Protection)
     server = existing(actor, server_id).server
@@ -154,6 +169,7 @@ def _change_protection(actor: Actor, server_id: int, request: Request) -> Answer
     return {"action": action_shape(action)}
 
 
+@answers("Change the plan", status=201, body=NewType, action=ActionShape)
 def _change_type(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, NewType)
     plan = pick_or_fail(ServerType.objects.all(), asked["server_type"], "server_type")
@@ -162,6 +178,13 @@ def _change_type(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(action)}
 
 
+@answers(
+    "Enable the rescue system",
+    status=201,
+    body=RescueKeys,
+    action=ActionShape,
+    root_password=str | None,
+)
 def _enable_rescue(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, RescueKeys)
     project = existing(actor, server_id).server.project
@@ -169,6 +192,9 @@ def _enable_rescue(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(rescue.action), "root_password": rescue.root_password}
 
 
+@answers(
+    "Make an image of the disk", status=201, body=NewSnapshot, image=ImageShape, action=ActionShape
+)
 def _create_image(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, NewSnapshot)
     if asked.get("type") == "backup":
@@ -182,6 +208,7 @@ def _create_image(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"image": image_shape(snapshot.image), "action": action_shape(snapshot.action)}
 
 
+@answers("Join a placement group", status=201, body=GroupToJoin, action=ActionShape)
 def _join_group(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, GroupToJoin)
     groups = visible_groups(actor)
@@ -189,6 +216,7 @@ def _join_group(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(join_group(actor, server_id, group))}
 
 
+@answers("Request a console", status=201, action=ActionShape, wss_url=str, password=str)
 def _request_console(actor: Actor, server_id: int, request: Request) -> Answer:
     """The screen, for any VNC client that speaks over websockets. QEMU asks for no password."""
     body_of(request, Nothing)
@@ -206,21 +234,21 @@ def _done(actor: Actor, server_id: int, project_id: int, command: str) -> Action
 
 
 VERBS: dict[str, Verb] = {
-    "poweron": _power(services.power_on, PowerSeen.RUNNING, "power_on"),
-    "shutdown": _power(services.shutdown, PowerSeen.OFF, "shutdown"),
-    "poweroff": _power(services.power_off, PowerSeen.OFF, "power_off"),
-    "reboot": _plain(services.reboot),
-    "reset": _plain(services.reset),
+    "poweron": _power(services.power_on, PowerSeen.RUNNING, "power_on", "Power on"),
+    "shutdown": _power(services.shutdown, PowerSeen.OFF, "shutdown", "Ask the guest to shut down"),
+    "poweroff": _power(services.power_off, PowerSeen.OFF, "power_off", "Cut the power"),
+    "reboot": _plain(services.reboot, "Ask the guest to reboot"),
+    "reset": _plain(services.reset, "Reset: power off and on"),
     "rebuild": _rebuild,
     "reset_password": _reset_password,
     "change_protection": _change_protection,
     "change_type": _change_type,
     "enable_rescue": _enable_rescue,
-    "disable_rescue": _plain(disable_rescue),
+    "disable_rescue": _plain(disable_rescue, "Disable the rescue system"),
     "create_image": _create_image,
     "request_console": _request_console,
     "add_to_placement_group": _join_group,
-    "remove_from_placement_group": _plain(leave_group),
+    "remove_from_placement_group": _plain(leave_group, "Leave the placement group"),
 }
 # What hcloud has besides. A verb moves up when its service is there.
 UNSUPPORTED = {

@@ -11,11 +11,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from vpspanel.api.bodies import Body, Text, body_of
-from vpspanel.api.dry_run import would_be
+from vpspanel.api.describing import answers, lists
+from vpspanel.api.dry_run import WouldBeShape, would_be
 from vpspanel.api.listing import choices, named, ordered, page_of
 from vpspanel.api.ordering import NewServer, order
 from vpspanel.api.selecting import selected
-from vpspanel.api.shapes.actions import action_shape
+from vpspanel.api.shapes.actions import ActionShape, action_shape
 from vpspanel.api.shapes.servers import ServerShape, server_shape, server_shapes
 from vpspanel.api.view import ApiView, PostView
 from vpspanel.errors import NotFound
@@ -41,6 +42,13 @@ class ChangedServer(Body):
 class Servers(PostView):
     """The servers of the project."""
 
+    @lists(
+        "List servers",
+        "servers",
+        ServerShape,
+        sort=COLUMNS,
+        filters={"name": (), "label_selector": (), "status": WORDS},
+    )
     def get(self, request: Request) -> Response:
         """A page of them."""
         rows = selected(request, named(request, visible_servers(self.actor)))
@@ -55,6 +63,16 @@ class Servers(PostView):
         rows = sorted(found, key=lambda row: pks.index(row.server.pk))
         return server_shapes(rows, limited=bool(self.token.server_ids))
 
+    @answers(
+        "Order a server",
+        status=201,
+        body=NewServer,
+        server=ServerShape,
+        action=ActionShape,
+        next_actions=list[ActionShape],
+        root_password=str | None,
+        also={200: {"dry_run": WouldBeShape}},
+    )
     def create(self, request: Request, **ids: int) -> Response:
         """Order one. The root password, if one is made, is in this answer and in no other."""
         asked = body_of(request, NewServer)
@@ -73,11 +91,13 @@ class Servers(PostView):
 class OneServer(ApiView):
     """A server of the project."""
 
+    @answers("Get a server", server=ServerShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         limited = bool(self.token.server_ids)
         return Response({"server": server_shape(existing(self.actor, pk), limited=limited)})
 
+    @answers("Rename or label a server", body=ChangedServer, server=ServerShape)
     def put(self, request: Request, pk: int) -> Response:
         """Change its name or its labels."""
         existing(self.actor, pk)
@@ -89,6 +109,7 @@ class OneServer(ApiView):
                 services.change_labels(self.actor, pk, labels=changes["labels"])
         return self.get(request, pk)
 
+    @answers("Delete a server", action=ActionShape)
     def delete(self, request: Request, pk: int) -> Response:
         """Destroy it; its addresses go back."""
         existing(self.actor, pk)

@@ -11,6 +11,7 @@ from rest_framework.response import Response
 from vpspanel.accounts.models import SSHKey
 from vpspanel.accounts.services import add_ssh_key, delete_ssh_key, update_ssh_key
 from vpspanel.api.bodies import Body, Text, body_of
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import named, ordered, page_of
 from vpspanel.api.selecting import selected
 from vpspanel.api.shapes.keys import KeyShape, key_shape
@@ -38,6 +39,13 @@ class ChangedKey(Body):
 class Keys(PostView):
     """The keys of the project."""
 
+    @lists(
+        "List SSH keys",
+        "ssh_keys",
+        KeyShape,
+        sort=COLUMNS,
+        filters={"name": (), "label_selector": (), "fingerprint": ()},
+    )
     def get(self, request: Request) -> Response:
         """A page of them."""
         rows = selected(request, named(request, self.token.project.ssh_keys.all()))
@@ -45,6 +53,7 @@ class Keys(PostView):
             rows = rows.filter(fingerprint=fingerprint)
         return page_of(request, "ssh_keys", ordered(request, rows, COLUMNS), _shapes)
 
+    @answers("Add an SSH key", status=201, body=NewKey, ssh_key=KeyShape)
     def create(self, request: Request, **ids: int) -> Response:
         """Keep another one."""
         key = add_ssh_key(self.actor, project=self.token.project, **body_of(request, NewKey))
@@ -54,6 +63,7 @@ class Keys(PostView):
 class OneKey(ApiView):
     """A key of the project."""
 
+    @answers("Get an SSH key", ssh_key=KeyShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         key = self.token.project.ssh_keys.filter(pk=pk).first()
@@ -61,12 +71,14 @@ class OneKey(ApiView):
             raise NotFound("SSH key")
         return Response({"ssh_key": key_shape(key)})
 
+    @answers("Rename or label an SSH key", body=ChangedKey, ssh_key=KeyShape)
     def put(self, request: Request, pk: int) -> Response:
         """Change its name or its labels."""
         changes = body_of(request, ChangedKey)
         key = update_ssh_key(self.actor, project=self.token.project, key_id=pk, **changes)
         return Response({"ssh_key": key_shape(key)})
 
+    @answers("Delete an SSH key")
     def delete(self, request: Request, pk: int) -> Response:
         """Forget it."""
         delete_ssh_key(self.actor, project=self.token.project, key_id=pk)

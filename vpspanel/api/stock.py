@@ -9,6 +9,7 @@ from django.core.cache import cache
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.describing import answers
 from vpspanel.api.view import ApiView
 from vpspanel.servers.ordering import Offer, offers
 
@@ -35,6 +36,7 @@ class StockShape(TypedDict):
 class Stock(ApiView):
     """Each plan in each location that it is sold in."""
 
+    @answers("Get how many more servers fit", stock=list[StockShape])
     def get(self, request: Request) -> Response:
         """All of them, a few seconds old at most."""
         stock = cache.get_or_set(_KEY, _stock, KEPT)

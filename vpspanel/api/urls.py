@@ -15,6 +15,7 @@ from vpspanel.api import (
     places,
     plans,
     primary_ips,
+    schema,
     server_actions,
     servers,
     ssh_keys,
@@ -69,6 +70,7 @@ def _actions(resource: str, kind: str, of_one: type[ApiView]) -> list[URLPattern
 
 
 v1: list[URLPattern] = [
+    path("openapi.json", schema.openapi, name="openapi"),
     path("actions", actions.Actions.as_view(), name="actions"),
     path("actions/<id:action_id>", actions.OneAction.as_view(), name="action"),
     path("locations", places.Locations.as_view(), name="locations"),

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from vpspanel.api.bodies import Body, Nothing, Strict, Text, body_of
+from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, named, ordered, page_of
 from vpspanel.api.shapes.webhooks import (
     DeliveryShape,
@@ -71,11 +72,13 @@ class ProjectWebhooks(ApiView):
 class Webhooks(ProjectWebhooks, PostView):
     """The webhooks of the project."""
 
+    @lists("List webhooks", "webhooks", WebhookShape, sort=COLUMNS, filters={"name": ()})
     def get(self, request: Request) -> Response:
         """A page of them."""
         rows = ordered(request, named(request, self.webhooks), COLUMNS)
         return page_of(request, "webhooks", rows, _shapes)
 
+    @answers("Make a webhook", status=201, body=NewWebhook, webhook=WebhookShape, secret=str)
     def create(self, request: Request, **ids: int) -> Response:
         """Make another one; the secret is in this answer and in no other."""
         asked = body_of(request, NewWebhook)
@@ -85,15 +88,18 @@ class Webhooks(ProjectWebhooks, PostView):
 class OneWebhook(ProjectWebhooks):
     """A webhook of the project."""
 
+    @answers("Get a webhook", webhook=WebhookShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
         return Response({"webhook": webhook_shape(self.webhook(pk))})
 
+    @answers("Change a webhook", body=ChangedWebhook, webhook=WebhookShape)
     def put(self, request: Request, pk: int) -> Response:
         """Change it, or turn it on or off."""
         changed = update_webhook(self.actor, self.webhook(pk), **body_of(request, ChangedWebhook))
         return Response({"webhook": webhook_shape(changed)})
 
+    @answers("Delete a webhook")
     def delete(self, request: Request, pk: int) -> Response:
         """Forget it and its log."""
         delete_webhook(self.actor, self.webhook(pk))
@@ -103,6 +109,7 @@ class OneWebhook(ProjectWebhooks):
 class RotateWebhookSecret(ProjectWebhooks, PostView):
     """A new secret."""
 
+    @answers("Make a new secret", status=201, webhook=WebhookShape, secret=str)
     def create(self, request: Request, **ids: Any) -> Response:
         """Make it; the old one signs as well for a day."""
         body_of(request, Nothing)
@@ -112,6 +119,7 @@ class RotateWebhookSecret(ProjectWebhooks, PostView):
 class TestWebhook(ProjectWebhooks, PostView):
     """A message to try it with."""
 
+    @answers("Send a test message", status=201, delivery=DeliveryShape)
     def create(self, request: Request, **ids: Any) -> Response:
         """Queue it."""
         body_of(request, Nothing)
@@ -122,6 +130,13 @@ class TestWebhook(ProjectWebhooks, PostView):
 class Deliveries(ProjectWebhooks):
     """What was and will be sent to one webhook."""
 
+    @lists(
+        "List what was sent",
+        "deliveries",
+        DeliveryShape,
+        sort=("id",),
+        filters={"status": DeliveryState.values},
+    )
     def get(self, request: Request, pk: int) -> Response:
         """A page of it, the newest first unless asked otherwise."""
         rows = self.webhook(pk).deliveries.select_related("event")
@@ -137,6 +152,7 @@ class Deliveries(ProjectWebhooks):
 class Redeliver(ProjectWebhooks, PostView):
     """One message once more."""
 
+    @answers("Send a message once more", status=201, delivery=DeliveryShape)
     def create(self, request: Request, **ids: Any) -> Response:
         """Queue it."""
         body_of(request, Nothing)
