@@ -73,3 +73,12 @@ def test_a_body_of_just_the_limit_reaches_the_page() -> None:
     visitor = Visitor(LIMIT, length, path="/static/css/panel.css")
     assert visitor.visit() == 200
     assert visitor.taken == LIMIT
+
+
+def test_a_program_is_told_in_json_and_gets_a_name_for_support() -> None:
+    visitor = Visitor(1, (b"content-length", str(LIMIT + 1).encode()), path="/api/v1/servers")
+    assert visitor.visit() == 413
+    headers = dict(visitor.answer[0]["headers"])
+    assert headers[b"content-type"] == b"application/json"
+    assert len(headers[b"x-correlation-id"]) == 32
+    assert b'"payload_too_large"' in visitor.answer[1]["body"]

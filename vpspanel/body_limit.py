@@ -7,6 +7,8 @@ account could fill the disk.
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from vpspanel.events.origin import App, Message, Receive, Scope, Send
 
 _FOR_PROGRAMS = (
@@ -59,6 +61,7 @@ async def _refuse(send: Send, path: str) -> None:
     kind, body = b"text/plain", b"This is more than the panel takes.\n"
     if path.startswith("/api/"):
         kind, body = b"application/json", _FOR_PROGRAMS
-    headers = [(b"content-type", kind), (b"connection", b"close")]
+    name = uuid4().hex.encode()  # Django, which names requests, is not reached
+    headers = [(b"content-type", kind), (b"connection", b"close"), (b"x-correlation-id", name)]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -38,7 +38,7 @@ from vpspanel.consoles.recorder import Recorder
 from vpspanel.consoles.recordings import keep_recording
 from vpspanel.events.actor import Actor
 from vpspanel.servers.images import image_owner
-from vpspanel.servers.models import PrimaryIP, Server, ServerType, ServerTypePrice
+from vpspanel.servers.models import PlacementGroup, PrimaryIP, Server, ServerType, ServerTypePrice
 from vpspanel.servers.models_announcement import Announcement
 from vpspanel.webhooks.models import Delivery, Webhook
 
@@ -102,6 +102,12 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "tokens:list": (SIGNED_IN, None),
     "tokens:add": (SIGNED_IN, SIGNED_IN),
     "tokens:revoke": (ADMIN, ADMIN),
+    "groups:list": (SIGNED_IN, None),
+    "groups:add": (SIGNED_IN, SIGNED_IN),
+    "groups:rename": (ADMIN, ADMIN),
+    "groups:join": (ADMIN, ADMIN),
+    "groups:leave": (None, ADMIN),
+    "groups:delete": (ADMIN, ADMIN),
     "webhooks:list": (SIGNED_IN, None),
     "webhooks:add": (SIGNED_IN, SIGNED_IN),
     "webhooks:show": (READER, None),
@@ -131,6 +137,9 @@ NO_PROJECT_OF_THEIRS = {
     ("tokens:add", "bob"),
     ("tokens:add", "olga"),
     ("tokens:add", "staff"),
+    ("groups:add", "bob"),
+    ("groups:add", "olga"),
+    ("groups:add", "staff"),
     ("webhooks:add", "bob"),
     ("webhooks:add", "olga"),
     ("webhooks:add", "staff"),
@@ -155,6 +164,7 @@ def world(db: None) -> World:
     )
     create_token(world.alice, project=world.project, name="ci", may_write=True)
     make_webhook(world)
+    PlacementGroup.objects.create(project=world.project, name="apart")
     Announcement.objects.create(title="New prices", text="From May on.")
     Image.objects.create(
         type=ImageType.SNAPSHOT,
@@ -182,28 +192,25 @@ def browser(person: str, *, csrf: bool = False) -> Client:
     return client
 
 
+# What stands in an address, and of which of Alice's things it is.
+IDS: dict[str, Callable[[], int]] = {
+    "server_id": lambda: Server.objects.get().pk,
+    "announcement_id": lambda: Announcement.objects.get().pk,
+    "image_id": lambda: Image.objects.get(owner__isnull=False).pk,
+    "recording_id": lambda: Recording.objects.get().pk,
+    "link_id": lambda: ShareLink.objects.get().pk,
+    "key_id": lambda: SSHKey.objects.get().pk,
+    "group_id": lambda: PlacementGroup.objects.get().pk,
+    "webhook_id": lambda: Webhook.objects.get().pk,
+    "delivery_id": lambda: Delivery.objects.order_by("pk")[0].pk,
+    "token_id": lambda: ApiToken.objects.get().pk,
+}
+
+
 def address(name: str) -> str:
     """With the ids of Alice's things."""
     route = dict(all_addresses())[name]
-    ids = {}
-    if "server_id" in route:
-        ids["server_id"] = Server.objects.get().pk
-    if "announcement_id" in route:
-        ids["announcement_id"] = Announcement.objects.get().pk
-    if "image_id" in route:
-        ids["image_id"] = Image.objects.get(owner__isnull=False).pk
-    if "recording_id" in route:
-        ids["recording_id"] = Recording.objects.get().pk
-    if "link_id" in route:
-        ids["link_id"] = ShareLink.objects.get().pk
-    if "key_id" in route:
-        ids["key_id"] = SSHKey.objects.get().pk
-    if "webhook_id" in route:
-        ids["webhook_id"] = Webhook.objects.get().pk
-    if "delivery_id" in route:
-        ids["delivery_id"] = Delivery.objects.order_by("pk")[0].pk
-    if "token_id" in route:
-        ids["token_id"] = ApiToken.objects.get().pk
+    ids = {place: find() for place, find in IDS.items() if place in route}
     return reverse(name, kwargs=ids)
 
 
@@ -214,6 +221,7 @@ def records() -> dict[str, Any]:
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
         "tokens": list(ApiToken.objects.values()),
+        "groups": list(PlacementGroup.objects.values()),
         "webhooks": list(Webhook.objects.values()),
         "deliveries": list(Delivery.objects.values()),
         "images": list(Image.objects.values()),
@@ -288,6 +296,9 @@ def _put_back(before: dict[str, Any]) -> None:
         SSHKey.objects.bulk_create([SSHKey(**row) for row in before["keys"]])
     if not ApiToken.objects.exists():
         ApiToken.objects.bulk_create([ApiToken(**row) for row in before["tokens"]])
+    PlacementGroup.objects.exclude(pk__in=[row["id"] for row in before["groups"]]).delete()
+    if not PlacementGroup.objects.exists():
+        PlacementGroup.objects.bulk_create([PlacementGroup(**row) for row in before["groups"]])
     Webhook.objects.exclude(pk__in=[row["id"] for row in before["webhooks"]]).delete()
     if not Webhook.objects.exists():
         Webhook.objects.bulk_create([Webhook(**row) for row in before["webhooks"]])

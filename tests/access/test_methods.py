@@ -65,6 +65,8 @@ WHILE_SUSPENDED = {
     "snapshots:change_protection",
     "snapshots:delete",
     "tokens:revoke",
+    "groups:rename",
+    "groups:delete",
     "webhooks:switch",
     "webhooks:test",
     "webhooks:rotate",

@@ -8,6 +8,7 @@ from vpspanel.pages import (
     announcements,
     changes,
     graphs,
+    groups,
     keys,
     order,
     power,
@@ -70,6 +71,14 @@ webhook_urls: list[URLPattern] = [
         name="redeliver",
     ),
 ]
+group_urls: list[URLPattern] = [
+    path("", groups.list_groups, name="list"),
+    path("add/", groups.add, name="add"),
+    path("<int:group_id>/rename/", groups.rename, name="rename"),
+    path("<int:group_id>/join/", groups.join, name="join"),
+    path("<int:group_id>/delete/", groups.delete, name="delete"),
+    path("servers/<int:server_id>/leave/", groups.leave, name="leave"),
+]
 snapshot_urls: list[URLPattern] = [
     path("", snapshots.list_images, name="list"),
     path(
@@ -87,6 +96,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("servers/", include((server_urls, "servers"))),
     path("keys/", include((key_urls, "keys"))),
     path("tokens/", include((token_urls, "tokens"))),
+    path("groups/", include((group_urls, "groups"))),
     path("webhooks/", include((webhook_urls, "webhooks"))),
     path("snapshots/", include((snapshot_urls, "snapshots"))),
     path("announcements/", include((announcement_urls, "announcements"))),
