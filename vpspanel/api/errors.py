@@ -42,7 +42,13 @@ STATUS_OF = {
     "server_error": 500,
 }
 OTHERWISE = 409  # a refusal whose code this table does not know is about the state of things
-CODE_OF = {400: "invalid_input", 404: "not_found", 413: "payload_too_large"}  # outside of views
+# Outside of views.
+CODE_OF = {
+    400: "invalid_input",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+}
 
 BROKEN = "Something broke on our side. Nothing is known to have changed."
 

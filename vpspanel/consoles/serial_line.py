@@ -252,8 +252,10 @@ class SerialLine(Reopening[SerialStream]):
         finally:
             for task in tasks:
                 task.cancel()
+            # In a task of its own: whatever interrupts this one, the port becomes free.
+            closing = _begin_to_close(stream)
             await asyncio.gather(*tasks, return_exceptions=True)
-            await _close_stream(stream)
+            await asyncio.shield(closing)
 
     async def _show(self, stream: SerialStream) -> None:
         while data := await stream.read():
@@ -293,19 +295,24 @@ async def open_stream(place: Place, *, force: bool) -> SerialStream:
         raise
 
 
-_closing: set[asyncio.Task[None]] = set()  # the loop alone would not keep them alive
+_closing: set[asyncio.Future[None]] = set()  # the loop alone would not keep them alive
 
 
 def _close_late(opening: asyncio.Future[SerialStream]) -> None:
     if not opening.cancelled() and opening.exception() is None:
-        task = asyncio.ensure_future(_close_stream(opening.result()))
-        _closing.add(task)
-        task.add_done_callback(_closing.discard)
+        _begin_to_close(opening.result())
+
+
+def _begin_to_close(stream: SerialStream) -> asyncio.Future[None]:
+    task = asyncio.ensure_future(_close_stream(stream))
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+    return task
 
 
 async def _close_stream(stream: SerialStream) -> None:
     try:
         async with asyncio.timeout(CLOSE_WITHIN):
             await stream.close()
-    except (TimeoutError, VirtError):
+    except Exception:
         log.warning("console_stream_not_closed", exc_info=True)
