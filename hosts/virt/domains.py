@@ -50,6 +50,7 @@ BUSY_PAUSES = {
 # Paused at one of the two ends of a move.
 MOVING = tuple(reason for reason, doing in BUSY_PAUSES.items() if doing == "migrated")
 LEFT = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED)
+FORGOTTEN = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN)
 NAMES = {"vps": xml.NAMESPACE}
 POLL_SECONDS = 0.1
 
@@ -152,7 +153,7 @@ def domain_seen(
         phantom=phantoms.note(uuid, *state),
         metadata={entry.get("name", ""): entry.text or "" for entry in entries},
         disks=tuple(_disks(described, domain.connect() if mark is not None else None)),
-        moved_away=state == LEFT,
+        moved_away=None if state == FORGOTTEN else state == LEFT,
         between=state[0] == libvirt.VIR_DOMAIN_PAUSED and state[1] in MOVING,
     )
 

@@ -12,7 +12,9 @@ its filter and its disks. What runs there afterwards has that definition.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -66,9 +68,10 @@ class Move:
         parameters: dict[str, Any] = {
             libvirt.VIR_MIGRATE_PARAM_DEST_XML: described,
             libvirt.VIR_MIGRATE_PARAM_URI: f"tcp://{host}",
-            # Not on every network of the target: only where the source is told to go.
-            libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: self.address,
         }
+        if _is_literal(self.address):
+            # Not on every network of the target: only where the source is told to go.
+            parameters[libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS] = self.address
         if self.copied:
             parameters[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(self.copied)
         if self.bandwidth_mib:
@@ -78,6 +81,13 @@ class Move:
     def _flags(self) -> int:
         # Only what lies above the base: that is on the target already.
         return int(FLAGS) | (libvirt.VIR_MIGRATE_NON_SHARED_INC if self.copied else 0)
+
+
+def _is_literal(address: str) -> bool:
+    with suppress(ValueError):
+        ipaddress.ip_address(address)
+        return True
+    return False
 
 
 def files_of(connection: Any, spec: DomainSpec) -> dict[str, str]:

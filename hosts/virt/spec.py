@@ -120,7 +120,7 @@ class DomainSeen:
     phantom: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     disks: tuple[str, ...] = ()  # "pool/volume" of each disk
-    moved_away: bool = False  # it is off because it went on on another host
+    moved_away: bool | None = False  # off since it went on elsewhere; None: why is forgotten
     between: bool = False  # paused because it is leaving, or arriving
 
 

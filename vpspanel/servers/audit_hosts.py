@@ -18,7 +18,7 @@ from hosts.models import Host, Image, StagedImage
 from hosts.virt.driver import Driver
 from hosts.virt.errors import VirtError
 from hosts.virt.registry import driver_for
-from hosts.virt.spec import DomainSeen
+from hosts.virt.spec import DomainSeen, Power
 from vpspanel.actions.models import OPEN_STATES, Action
 from vpspanel.servers.audit_findings import Finding, Level, Repair
 from vpspanel.servers.audit_records import is_buried
@@ -59,10 +59,14 @@ class Records:
     servers: dict[UUID, Server]
     busy: set[int]
 
+    def is_busy(self, uuid: UUID) -> bool:
+        """Whether something is being done to its server."""
+        server = self.servers.get(uuid)
+        return server is not None and server.pk in self.busy
+
     def settled(self, uuid: UUID) -> Server | None:
         """The server, unless something is being done to it."""
-        server = self.servers.get(uuid)
-        return None if server is None or server.pk in self.busy else server
+        return None if self.is_busy(uuid) else self.servers.get(uuid)
 
 
 def uuid_in(name: str) -> UUID | None:
@@ -135,12 +139,12 @@ def check_host(look: Look, records: Records) -> Iterator[Finding]:
             yield from check_server(look, server)
 
 
-def check_twice(looks: Sequence[Look]) -> Iterator[Finding]:
-    """No guest of ours is defined on two hosts."""
+def check_twice(looks: Sequence[Look], records: Records) -> Iterator[Finding]:
+    """No guest of ours is defined on two hosts; while it moves, it runs on one of them only."""
     hosts: dict[UUID, list[str]] = {}
     for look in looks:
         for domain in look.domains:
-            if domain.ours:
+            if domain.ours and (domain.power is Power.RUNNING or not records.is_busy(domain.uuid)):
                 hosts.setdefault(domain.uuid, []).append(look.host.name)
     for uuid, names in hosts.items():
         if len(names) > 1:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from vpspanel.actions.command import Command, Step, registry
 from vpspanel.actions.models import Action
-from vpspanel.servers import power_steps, rescue_steps, resize_steps, snapshot_steps, steps
+from vpspanel.servers import (
+    moving_commands,  # noqa: F401 - registers its own
+    power_steps,
+    rescue_steps,
+    resize_steps,
+    snapshot_steps,
+    steps,
+)
 from vpspanel.servers.endings import bury
 from vpspanel.servers.models import Lifecycle, PowerSeen, PowerWanted, Server
 
