@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from hosts.errors import NoCapacity
 from hosts.models import CapacityClaim, Host, HostStatus, ImageStatus, StoragePool
@@ -239,37 +240,27 @@ def _wanted(server: Server, to: Host | None, kind: str) -> list[Choice]:
 
 
 def _begin(actor: Actor, server: Server, choice: Choice, args: dict[str, object]) -> Action:
-    source = server.host
+    """Action, room and event of one transaction. Raises `Refused`, `NoCapacity`."""
+    source, held_by = server.host, uuid4()
     if source is None or choice.pool_id is None:
         raise Refused("conflict", "It is on no host.")
-    held_by = uuid4()
-    own = StoragePool.objects.get(host=source, name=server.pool)
+    ends = {
+        "source": source.pk,
+        "source_pool": StoragePool.objects.get(host=source, name=server.pool).pk,
+        "target": choice.host.pk,
+        "target_pool": choice.pool_id,
+        "held_by": str(held_by),
+    }
     action = actions.submit(
         "migrate",
         resource=("server", server.pk),
         actor=actor,
-        args={
-            **args,
-            "source_pool": own.pk,
-            "target_pool": choice.pool_id,
-            "source": source.pk,
-            "target": choice.host.pk,
-            "held_by": str(held_by),
-        },
+        args={**args, **ends},
         project_id=server.project_id,
         group=str(source.pk),
         group_limit=source.action_limit,
     )
-    as_seen = Server.objects.filter(
-        pk=server.pk,
-        host=source,
-        pool=server.pool,
-        lifecycle=Lifecycle.ACTIVE,
-        power_seen=server.power_seen,
-        rescue_enabled=False,
-        in_rescue=False,
-    )
-    if not as_seen.update(lifecycle=Lifecycle.ACTIVE):
+    if not _as_seen(server).update(lifecycle=Lifecycle.ACTIVE):
         raise Refused("conflict", "The server changed at the same moment. Please try again.")
     hold_beside(server.uuid, held_by, choice.pool_id)
     record_event(
@@ -282,6 +273,19 @@ def _begin(actor: Actor, server: Server, choice: Choice, args: dict[str, object]
         how=args["how"],
     )
     return action
+
+
+def _as_seen(server: Server) -> QuerySet[Server]:
+    """The row, if what the obstacles were judged by has not changed since."""
+    return Server.objects.filter(
+        pk=server.pk,
+        host=server.host_id,
+        pool=server.pool,
+        lifecycle=Lifecycle.ACTIVE,
+        power_seen=server.power_seen,
+        rescue_enabled=False,
+        in_rescue=False,
+    )
 
 
 def cancel_move(actor: Actor, server: Server) -> Action:

@@ -8,35 +8,30 @@ guest lives there, and the old disk never before.
 
 from __future__ import annotations
 
-import copy
 import io
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
 
-from hosts.models import StoragePool
-from hosts.moving import move_address, take_over
+from hosts.moving import move_address
 from hosts.services import release_capacity
-from hosts.virt.carrying import carry, find
-from hosts.virt.errors import ForeignObject, NotFound
-from hosts.virt.spec import DomainSeen, MoveProgress, Power, VolumeSeen
+from hosts.virt.carrying import carry
+from hosts.virt.errors import ForeignObject
+from hosts.virt.spec import MoveProgress, Power
 from vpspanel.actions.command import Context, Outcome
 from vpspanel.actions.errors import Fail, Park, Retry
 from vpspanel.actions.models import Action
-from vpspanel.events.services import record_event
 from vpspanel.servers.booting import define_wanted, start_own
-from vpspanel.servers.models import PowerSeen, Server
-from vpspanel.servers.moving_facts import LIVE, OFFLINE, Place, whereabouts
-from vpspanel.servers.site import Site, host_answers, need_off
+from vpspanel.servers.models import PowerSeen
+from vpspanel.servers.moving_facts import LIVE, OFFLINE, Place
+from vpspanel.servers.moving_site import UNFINISHED, Move, clear, delete_volumes, move_of, settle
+from vpspanel.servers.site import host_answers, need_off
 from vpspanel.servers.steps import stage_on_pool
 
 MIB = 1024**2
 SETTLES_WITHIN = 60.0  # seconds in which two hosts notice that nobody drives a move any more
-UNFINISHED = ".upload-"  # how a volume is called that is still being sent
 DISK = "vda"  # what is copied: the seed is the same on both hosts
 
 
@@ -53,69 +48,6 @@ def is_offline(action: Action) -> bool:
 def stops(action: Action) -> bool:
     """It runs, and is shut down to be moved."""
     return is_offline(action) and bool(action.args["was_running"])
-
-
-@dataclass(slots=True)
-class Move:
-    """A server at both ends of its move. `settled`: the records name the new host."""
-
-    context: Context
-    source: Site
-    target: Site
-    settled: bool
-
-    @property
-    def uuid(self) -> UUID:
-        """The guest's."""
-        return self.source.server.uuid
-
-    @property
-    def disk(self) -> str:
-        """The name of its disk, on both hosts."""
-        return self.source.server.disk_volume()
-
-    def look(self) -> Place:
-        """Where the guest is."""
-        return whereabouts(self.seen(self.source), self.seen(self.target))
-
-    def seen(self, site: Site) -> DomainSeen | None:
-        """What one of the two hosts says of the guest."""
-        return site.driver.domain(self.uuid)
-
-    def disk_here(self) -> VolumeSeen:
-        """The disk as the old host sees it. Raises `NotFound`."""
-        return find(self.source.driver, self.source.server.pool, self.disk)
-
-    def left(self) -> float:
-        """Seconds until the action has to be over."""
-        deadline = self.context.action.deadline
-        if deadline is None:
-            return 3600.0
-        return max(5.0, (deadline - timezone.now()).total_seconds())
-
-
-def move_of(context: Context) -> Move:
-    """The move, loaded fresh from the records."""
-    args = context.action.args
-    server = Server.objects.select_related("host", "image", "project").get(
-        pk=context.action.resource_id
-    )
-    pools = StoragePool.objects.select_related("host").in_bulk(
-        [args["source_pool"], args["target_pool"]]
-    )
-    return Move(
-        context,
-        source=_site_in(context, server, pools[args["source_pool"]]),
-        target=_site_in(context, server, pools[args["target_pool"]]),
-        settled=server.host_id == args["target"],
-    )
-
-
-def _site_in(context: Context, server: Server, pool: StoragePool) -> Site:
-    """The server as it is, or will be, in that pool. Nothing of it is saved."""
-    there = copy.copy(server)
-    there.host, there.pool = pool.host, pool.name
-    return Site(context, there, pool.host)
 
 
 # --- before anything moves --------------------------------------------------------
@@ -200,7 +132,7 @@ def drop_volumes_there(context: Context) -> None:
     move = move_of(context)
     if not move.settled:
         with host_answers():
-            _delete_volumes(move.target)
+            delete_volumes(move.target)
 
 
 def define_there(context: Context) -> Outcome:
@@ -231,7 +163,7 @@ def transfer(context: Context) -> Outcome:
         with host_answers():
             seen = move.seen(move.target)
         power = PowerSeen.MISSING if seen is None else PowerSeen(seen.power.value)
-        return Outcome(commit=lambda: _settle(move, power, at=at))
+        return Outcome(commit=lambda: settle(move, power, at=at))
     if place in (Place.SOURCE, Place.UNDECIDED):
         raise Retry("not_arrived", f"It has not arrived: {place.value}.", patience=SETTLES_WITHIN)
     if place is Place.STOPPED:
@@ -304,23 +236,6 @@ def _tell(context: Context, at: MoveProgress) -> None:
     context.progress(done * 100 // max(1, total), said)
 
 
-def _settle(move: Move, power: PowerSeen, *, at: datetime) -> None:
-    """In one transaction: the server is on the new host, and holds what it needs there only."""
-    source, target, server = move.source, move.target, move.target.server
-    on_old = source.rows().filter(host=source.host, pool=source.server.pool)
-    if not on_old.update(host=target.host, pool=server.pool, power_seen=power, seen_at=at):
-        return
-    take_over(server.uuid, UUID(move.context.action.args["held_by"]))
-    record_event(
-        "server.moved",
-        f"It lives on {target.host} now, and no longer on {source.host}",
-        resource=("server", server.pk),
-        project_id=server.project_id,
-        action_id=move.context.action.pk,
-        public=False,
-    )
-
-
 def bring_back(context: Context) -> None:
     """Undo of `transfer`: the guest is where the records say, whichever host that is.
 
@@ -329,7 +244,7 @@ def bring_back(context: Context) -> None:
     """
     move = move_of(context)
     if move.settled:
-        _clear_source(move)
+        clear(move)
         return
     if not is_live(context.action):
         return
@@ -344,8 +259,8 @@ def bring_back(context: Context) -> None:
     if place is Place.TARGET and seen is not None:
         with transaction.atomic():
             context.ensure_mine()
-            _settle(move, PowerSeen(seen.power.value), at=timezone.now())
-        _clear_source(move)
+            settle(move, PowerSeen(seen.power.value), at=timezone.now())
+        clear(move)
     elif place not in (Place.SOURCE, Place.STOPPED):
         raise Retry("whereabouts", "Our staff has to look where it is.", detail=place.value)
 
@@ -369,32 +284,8 @@ def start_there(context: Context) -> Outcome:
 
 def clear_source(context: Context) -> Outcome:
     """Nothing of it is left on the old host. Parks if it should run there, too."""
-    _clear_source(move_of(context))
+    clear(move_of(context))
     return Outcome()
-
-
-def _clear_source(move: Move) -> None:
-    """The guest lives on the new host; what is on the old one is of no use any more."""
-    with host_answers():
-        here = move.seen(move.source)
-        if here is not None and here.power not in (Power.OFF, Power.CRASHED) and not here.between:
-            raise Park(
-                "runs_on_both",
-                "Our staff has to look where it is.",
-                detail=f"It is {here.power} on {move.source.host}, which it has left",
-            )
-        with suppress(ForeignObject, NotFound):
-            move.source.driver.destroy(move.uuid)
-            move.source.driver.undefine(move.uuid)
-        _delete_volumes(move.source)
-        move.source.driver.delete_filter(move.source.server.filter_name)
-
-
-def _delete_volumes(site: Site) -> None:
-    prefix = f"vps-{site.server.uuid}-"
-    for volume in site.driver.volumes(site.server.pool):
-        if volume.name.removeprefix(UNFINISHED).startswith(prefix):
-            site.driver.delete_volume(site.server.pool, volume.name)
 
 
 def let_go(action: Action) -> None:
