@@ -81,6 +81,14 @@ class Host(models.Model):
     network = models.CharField(max_length=64, blank=True, help_text="libvirt network for guests")
     bridge = models.CharField(max_length=15, blank=True, help_text="or a bridge of the host")
 
+    move_address = models.CharField(
+        "address for moves",
+        max_length=255,
+        blank=True,
+        help_text="Where other hosts send running servers to, unencrypted: on a network that only "
+        "hosts are on. Empty: that of its URI",
+    )
+
     cpu_overcommit = models.FloatField(
         "vCPUs per CPU", default=4.0, help_text="How often a CPU is sold"
     )

@@ -134,7 +134,7 @@ class HostAdmin(SharingAdmin):
                 "unless the limit is changed as well. What is sold already stays sold.",
             },
         ),
-        ("Where guests are connected", {"fields": ("network", "bridge")}),
+        ("Where guests are connected", {"fields": ("network", "bridge", "move_address")}),
         (
             "What the machine says",
             {

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from hosts.virt import names, xml
-from hosts.virt.errors import AlreadyExists, InvalidState, NotFound
+from hosts.virt.errors import AlreadyExists, InvalidState
 from hosts.virt.hostinfo import parse
-from hosts.virt.storage import CHUNK, Cancelled, abort, find_volume, format_of
+from hosts.virt.storage import CHUNK, Cancelled, abort, find_volume, format_of, need_volume
 
 
 def flatten(connection: Any, pool_name: str, name: str, source: str) -> None:
@@ -20,7 +20,7 @@ def flatten(connection: Any, pool_name: str, name: str, source: str) -> None:
     """
     names.volume_name(name)
     pool = connection.storagePoolLookupByName(pool_name)
-    original = _need(pool, source)
+    original = need_volume(pool, source)
     described = parse(original.XMLDesc(0))
     if format_of(described) != "qcow2":
         raise InvalidState(f"Volume {source} is {format_of(described)} and not qcow2")
@@ -52,7 +52,7 @@ class Download:
 
     def run(self, connection: Any) -> None:
         """See `Driver.download_volume`."""
-        volume = _need(connection.storagePoolLookupByName(self.pool), self.name)
+        volume = need_volume(connection.storagePoolLookupByName(self.pool), self.name)
         stream = connection.newStream(0)
         volume.download(stream, 0, 0, 0)
         try:
@@ -65,11 +65,3 @@ class Download:
             abort(stream)
             raise
         stream.finish()
-
-
-def _need(pool: Any, name: str) -> Any:
-    names.volume_name(name)
-    volume = find_volume(pool, name)
-    if volume is None:
-        raise NotFound(f"No volume {name} in pool {pool.name()}")
-    return volume

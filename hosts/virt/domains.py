@@ -47,6 +47,10 @@ BUSY_PAUSES = {
     libvirt.VIR_DOMAIN_PAUSED_POSTCOPY: "migrated",
     libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED: "migrated",
 }
+# Paused at one of the two ends of a move.
+MOVING = tuple(reason for reason, doing in BUSY_PAUSES.items() if doing == "migrated")
+LEFT = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED)
+FORGOTTEN = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_UNKNOWN)
 NAMES = {"vps": xml.NAMESPACE}
 POLL_SECONDS = 0.1
 
@@ -148,16 +152,32 @@ def domain_seen(
         autostart=autostart,
         phantom=phantoms.note(uuid, *state),
         metadata={entry.get("name", ""): entry.text or "" for entry in entries},
-        disks=tuple(_disks(described)),
+        disks=tuple(_disks(described, domain.connect() if mark is not None else None)),
+        moved_away=None if state == FORGOTTEN else state == LEFT,
+        between=state[0] == libvirt.VIR_DOMAIN_PAUSED and state[1] in MOVING,
     )
 
 
-def _disks(described: ET.Element) -> Iterable[str]:
+def _disks(described: ET.Element, connection: Any | None) -> Iterable[str]:
+    """Of a guest of ours that came from another host, the files are looked up in the pools."""
     for source in described.iterfind("devices/disk/source"):
         if source.get("pool"):
             yield f"{source.get('pool')}/{source.get('volume')}"
+        elif connection is not None and source.get("file"):
+            yield _volume_at(connection, source.get("file", ""))
         else:
             yield source.get("file") or source.get("dev") or source.get("name") or ""
+
+
+def _volume_at(connection: Any, file: str) -> str:
+    """ "pool/volume"; the file itself if no pool has it."""
+    try:
+        volume = connection.storageVolLookupByPath(file)
+        return f"{volume.storagePoolLookupByVolume().name()}/{volume.name()}"
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+            raise
+        return file
 
 
 def one(connection: Any, uuid: UUID, phantoms: Phantoms) -> DomainSeen | None:

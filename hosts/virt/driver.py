@@ -27,12 +27,14 @@ from hosts.virt.spec import (
     FilterSpec,
     HostLoad,
     HostSeen,
+    MoveProgress,
     NetworkSpec,
     PoolSeen,
     VolumeSeen,
 )
 
 Progress = Callable[[int], None]  # bytes sent so far
+MoveWatch = Callable[[MoveProgress], None]
 
 
 class SerialStream(Protocol):
@@ -217,6 +219,46 @@ class Driver(Protocol):
 
     def set_password(self, uuid: UUID, user: str, password: str) -> None:
         """Set it through the guest agent. Raises `AgentUnavailable`."""
+
+    # --- from one host to another -------------------------------------------
+    def move(
+        self,
+        target: Driver,
+        spec: DomainSpec,
+        *,
+        address: str,
+        copied: tuple[str, ...] = (),
+        bandwidth_mib: int = 0,
+        progress: MoveWatch | None = None,
+        timeout: float = 3600,
+    ) -> None:
+        """The running guest of that UUID goes on on `target`, a host of the same kind.
+
+        There it was defined before, as `spec`, with its filter, and is off; its
+        disks are there, too. Of those in `copied` (vda …) this brings over what
+        lies above their base; the others, and what is read-only, must be the
+        same on both hosts. When this returns, it runs there and is off and
+        `moved_away` here, still defined on both.
+
+        Data goes from host to host, to `address` (of the target), unencrypted;
+        at most `bandwidth_mib` MiB/s of it, if that is not 0. `progress` is
+        called in the caller's thread, several times a second; what it raises
+        calls the move off and comes out of this call.
+        If this fails the guest is on one of the two, and `domain` of both tells
+        on which: while it is `between`, or of unknown power, on either, that is
+        not decided yet; a move whose caller is gone ends by itself.
+        Raises `NotFound`, `InvalidState` (it is off), `ForeignObject`,
+        `Unsupported` (hosts of two kinds), `DiskFull`.
+        """
+
+    def call_off_move(self, uuid: UUID) -> bool:
+        """True if the guest was leaving: soon it no longer is, and goes on here, or has left."""
+
+    def stay(self, uuid: UUID) -> None:
+        """A guest that is `between` since it was leaving goes on here: only if it is not there.
+
+        Nothing happens if it runs. Raises `NotFound`, `InvalidState` (it is off).
+        """
 
     # --- what guests wrote to their serial ports ----------------------------
     def serial_log(self, uuid: UUID, limit: int) -> bytes:

@@ -21,16 +21,15 @@ from hosts.virt.errors import (
     AgentUnavailable,
     AlreadyExists,
     InvalidState,
-    NotFound,
     Unsupported,
     VirtError,
 )
 from hosts.virt.fake_base import host_call
 from hosts.virt.fake_console import ConsoleLine, FakeSerial, take_console
-from hosts.virt.fake_copies import CopyCalls
 from hosts.virt.fake_faults import Fault
 from hosts.virt.fake_guest import (
     ACTIVE,
+    GUEST,
     find,
     guest_stats,
     need,
@@ -45,6 +44,7 @@ from hosts.virt.fake_guest import (
     store_password,
 )
 from hosts.virt.fake_logs import delete_log, log_of
+from hosts.virt.fake_moves import MoveCalls, need_filters, need_parts
 from hosts.virt.fake_outside import OutsideWorld
 from hosts.virt.fake_screen import FakeScreen, Sight, need_screen
 from hosts.virt.fake_store import (
@@ -54,7 +54,6 @@ from hosts.virt.fake_store import (
     filter_to_json,
     setting,
 )
-from hosts.virt.fake_volumes import find_volume
 from hosts.virt.fake_watch import Watch
 from hosts.virt.names import filter_name
 from hosts.virt.nwfilter import filter_xml
@@ -75,7 +74,7 @@ from hosts.virt.xml import domain_xml, network_xml
 __all__ = ["FakeDriver", "Fault"]
 
 
-class FakeDriver(CopyCalls, OutsideWorld):
+class FakeDriver(MoveCalls, OutsideWorld):
     """One simulated host, as `hosts.virt.driver.Driver` describes."""
 
     def __init__(self, uri: str) -> None:
@@ -164,7 +163,7 @@ class FakeDriver(CopyCalls, OutsideWorld):
     @host_call
     def domains(self) -> list[DomainSeen]:
         with self._transaction() as db:
-            return [seen(row) for row in db.execute("SELECT * FROM domain ORDER BY name")]
+            return [seen(row) for row in db.execute(f"{GUEST} ORDER BY name")]
 
     @host_call
     def domain(self, uuid: UUID) -> DomainSeen | None:
@@ -195,7 +194,7 @@ class FakeDriver(CopyCalls, OutsideWorld):
             ).fetchone()
             if clash is not None:
                 raise AlreadyExists(f"Domain name {spec.name} is taken by {clash['uuid']}")
-            self._need_filters(db, spec)
+            need_filters(db, spec)
             db.execute(
                 "INSERT INTO domain (uuid, name, spec) VALUES (?, ?, ?)"
                 " ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, spec = excluded.spec",
@@ -216,6 +215,7 @@ class FakeDriver(CopyCalls, OutsideWorld):
             if row["power"] in ACTIVE:
                 raise InvalidState(f"Domain {row['name']} is {row['power']}")
             delete_log(db, str(uuid))
+            db.execute("DELETE FROM moving WHERE uuid = ?", (str(uuid),))
             db.execute("DELETE FROM domain WHERE uuid = ?", (str(uuid),))
             emit(db, EventKind.UNDEFINED, str(uuid), "removed")
             return True
@@ -226,12 +226,14 @@ class FakeDriver(CopyCalls, OutsideWorld):
             row = need_ours(db, uuid)
             if row["power"] == Power.RUNNING:
                 return
+            if seen(row).between:
+                raise InvalidState(f"Domain {row['name']} is being migrated")
             if row["power"] == Power.PAUSED:
                 set_power(db, str(uuid), Power.RUNNING, EventKind.RESUMED, "unpaused")
                 return
             spec = domain_from_json(row["spec"])
-            self._need_filters(db, spec)
-            self._need_parts(db, spec)
+            need_filters(db, spec)
+            need_parts(db, spec)
             self._need_room(db, 1)
             power_on(db, row)
 
@@ -346,33 +348,6 @@ class FakeDriver(CopyCalls, OutsideWorld):
             "UPDATE domain SET due = ?, due_at = ? WHERE uuid = ?",
             (due, time.time() + self.options.shutdown_s, str(uuid)),
         )
-
-    def _need_filters(self, db: Connection, spec: DomainSpec) -> None:
-        for nic in spec.nics:
-            _need_filter(db, nic.filter_name)
-
-    def _need_parts(self, db: Connection, spec: DomainSpec) -> None:
-        """The disks, their base volumes and the networks that a start needs."""
-        for disk in spec.disks:
-            name: str = disk.volume
-            while name:
-                row = find_volume(db, disk.pool, name)
-                if row is None:
-                    raise NotFound(f"No volume {name} in pool {disk.pool}")
-                name = row["base"]
-        for nic in spec.nics:
-            if nic.network is not None:
-                _need_network(db, nic.network)
-
-
-def _need_filter(db: Connection, name: str) -> None:
-    if db.execute("SELECT 1 FROM filter WHERE name = ?", (name,)).fetchone() is None:
-        raise NotFound(f"No network filter {name} on this host")
-
-
-def _need_network(db: Connection, name: str) -> None:
-    if db.execute("SELECT 1 FROM network WHERE name = ?", (name,)).fetchone() is None:
-        raise NotFound(f"No network {name} on this host")
 
 
 def _need_active(row: Row) -> None:

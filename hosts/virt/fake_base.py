@@ -34,6 +34,7 @@ class FakeOptions:
     disk_gib: float = 100
     virt_type: str = "kvm"  # what `probe` says; "qemu" refuses domains of type "kvm"
     shutdown_s: float = 0.3  # how long a guest takes to power off or reboot when asked
+    move_s: float = 0  # how long a guest takes to another host
     latency_ms: float = 0  # added to every call
     timeout_s: float = 30  # the deadline of every call that names none
 

@@ -12,6 +12,7 @@ import json
 import math
 import sqlite3
 import time
+from pathlib import Path
 from uuid import UUID
 
 from hosts.virt.errors import ForeignObject, HostDegraded, NotFound
@@ -20,6 +21,8 @@ from hosts.virt.fake_store import domain_from_json, emit
 from hosts.virt.spec import DomainSeen, DomainSpec, DomainStats, EventKind, Power
 
 ACTIVE = (Power.RUNNING, Power.PAUSED)
+# A guest with what it has to do with a move: "leaving", "arriving", "left", or nothing.
+GUEST = "SELECT domain.*, moving.state AS move FROM domain LEFT JOIN moving USING (uuid)"
 
 
 def settle(db: sqlite3.Connection) -> None:
@@ -31,11 +34,31 @@ def settle(db: sqlite3.Connection) -> None:
             restart(db, row["uuid"], "guest", at=row["due_at"])
         else:
             power_off(db, row["uuid"], "shutdown", at=row["due_at"])
+    _settle_moves(db)
+
+
+def _settle_moves(db: sqlite3.Connection) -> None:
+    """What two daemons do when whoever drove a move is gone: the guest goes on where it was.
+
+    Once it is paused for its last bytes, the old host cannot know whether it runs on the new one.
+    """
+    rows = db.execute(
+        "SELECT domain.*, moving.state AS move, moving.pid AS mover FROM moving"
+        " JOIN domain USING (uuid) WHERE moving.state <> 'left'"
+    ).fetchall()
+    for row in rows:
+        if Path(f"/proc/{row['mover']}").exists():
+            continue
+        if row["move"] == "arriving":
+            power_off(db, row["uuid"], "failed")
+        if row["move"] == "arriving" or row["power"] != Power.PAUSED:
+            db.execute("DELETE FROM moving WHERE uuid = ?", (row["uuid"],))
 
 
 def find(db: sqlite3.Connection, uuid: UUID) -> sqlite3.Row | None:
     row: sqlite3.Row | None = db.execute(
-        "SELECT * FROM domain WHERE uuid = ?", (str(uuid),)
+        f"{GUEST} WHERE domain.uuid = ?",
+        (str(uuid),),
     ).fetchone()
     return row
 
@@ -74,6 +97,7 @@ def power_on(db: sqlite3.Connection, row: sqlite3.Row, detail: str = "booted") -
         " boots = boots + 1, due_at = NULL, due = '', holder = '' WHERE uuid = ?",
         (Power.RUNNING.value, now, now, row["uuid"]),
     )
+    db.execute("DELETE FROM moving WHERE uuid = ?", (row["uuid"],))
     log_boot(db, row["uuid"])
     emit(db, EventKind.STARTED, row["uuid"], detail)
 
@@ -134,6 +158,8 @@ def seen(row: sqlite3.Row) -> DomainSeen:
         phantom=bool(row["phantom"]),
         metadata=dict(spec.metadata),
         disks=tuple(f"{disk.pool}/{disk.volume}" for disk in spec.disks),
+        moved_away=row["move"] == "left" and row["power"] == Power.OFF,
+        between=row["move"] in ("leaving", "arriving") and row["power"] == Power.PAUSED,
     )
 
 

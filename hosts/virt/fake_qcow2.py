@@ -8,6 +8,7 @@ CLUSTER_BITS = 16
 CLUSTER = 1 << CLUSTER_BITS
 L2_COVERS = CLUSTER // 8 * CLUSTER  # bytes of the disk that one L1 entry stands for
 HEADER_LENGTH = 104
+EMPTY_BYTES = 4 * CLUSTER  # the length of every such file
 
 
 def empty_qcow2(virtual_size_bytes: int, marker: bytes = b"") -> bytes:

@@ -49,6 +49,9 @@ CREATE TABLE IF NOT EXISTS domain (
     boots INTEGER NOT NULL DEFAULT 0, due_at REAL, due TEXT NOT NULL DEFAULT '',
     holder TEXT NOT NULL DEFAULT ''
 );
+CREATE TABLE IF NOT EXISTS moving (
+    uuid TEXT PRIMARY KEY, state TEXT NOT NULL, pid INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS serial_log (uuid TEXT PRIMARY KEY, text BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS event (
     id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, uuid TEXT,
@@ -71,6 +74,7 @@ WIPE = (
     "DELETE FROM filter",
     "DELETE FROM volume",
     "DELETE FROM domain",
+    "DELETE FROM moving",
     "DELETE FROM serial_log",
     "DELETE FROM event",
     "DELETE FROM call",
@@ -163,10 +167,8 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("PRAGMA journal_mode = WAL")
     # A killed process loses nothing without fsync; only a power cut could.
     db.execute("PRAGMA synchronous = OFF")
-    if version == 0:
-        db.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
-        )
+    # Also what a later version of the panel added: each table only if it is not there.
+    db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
 
 
 # --- stores in memory: one per name -------------------------------------------

@@ -21,6 +21,7 @@ from hosts.virt.errors import (
     VirtError,
 )
 from hosts.virt.fake_base import GIB, FakeBase, host_call
+from hosts.virt.fake_qcow2 import EMPTY_BYTES
 from hosts.virt.names import volume_name
 from hosts.virt.spec import PoolSeen, VolumeSeen
 from hosts.virt.xml import pool_xml
@@ -77,6 +78,7 @@ class VolumeCalls(FakeBase):
                     capacity_bytes=row["capacity"],
                     allocation_bytes=row["allocation"],
                     format=row["format"],
+                    file_bytes=file_bytes(row),
                 )
                 for row in rows
             ]
@@ -272,6 +274,11 @@ def find_volume(db: Connection, pool: str, name: str) -> Row | None:
         "SELECT * FROM volume WHERE pool = ? AND name = ?", (pool, name)
     ).fetchone()
     return row
+
+
+def file_bytes(row: Row) -> int:
+    """The length of what is sent of it: what was written, if that was kept, else an empty disk."""
+    return int(row["length"]) if 0 < row["length"] <= HEAD_BYTES else EMPTY_BYTES
 
 
 def insert_volume(

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import structlog
@@ -30,10 +29,12 @@ from hosts.virt import (
     storage,
     vnc,
 )
-from hosts.virt.connection import HostLink, Limits, Purpose, Task
+from hosts.virt.connection import Limits, Purpose
 from hosts.virt.driver import Progress, SerialStream
-from hosts.virt.errors import CallTimeout, NotFound, Unsupported, VirtError
+from hosts.virt.errors import NotFound, Unsupported, VirtError
 from hosts.virt.events import Sink, Watcher
+from hosts.virt.linked import CHANGE, QUERY, SLOW
+from hosts.virt.moves import MoveCalls
 from hosts.virt.spec import (
     DomainSeen,
     DomainSpec,
@@ -49,42 +50,17 @@ from hosts.virt.tunnel import Tunnel
 
 log = structlog.get_logger(__name__)
 
-R = TypeVar("R")
 
-# Deadlines in seconds. A daemon that stopped answering is noticed by keepalive
-# before the shortest of them, so that they only end for a call that hangs alone.
-QUERY = 10.0
-CHANGE = 30.0
-# Creating a volume runs qemu-img; starting a guest waits for QEMU; destroying a
-# frozen one takes libvirt ten seconds; and both wait for a guest that starts up.
-SLOW = 60.0
-PROGRESS_SECONDS = 0.2
-
-
-class LibvirtDriver:
+class LibvirtDriver(MoveCalls):
     """See `Driver`. Opens nothing before the first call."""
 
     def __init__(self, uri: str, limits: Limits | None = None) -> None:
-        self.uri = uri
-        self._link = HostLink(uri, limits)
+        super().__init__(uri, limits)
         self._phantoms = domains.Phantoms()
         self._tunnel = Tunnel(uri) if ssh.is_ssh(uri) else None
         self._watchers: list[Watcher] = []
         self._uploads: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
-
-    def _ask(self, work: Callable[[Any], R], *, timeout: float = QUERY) -> R:
-        return self._link.call(Purpose.QUERY, work, timeout=timeout)
-
-    def _do(
-        self,
-        work: Callable[[Any], R],
-        *,
-        timeout: float = CHANGE,
-        guest: UUID | None = None,
-        rescue: bool = False,
-    ) -> R:
-        return self._link.call(Purpose.ACTION, work, timeout=timeout, guest=guest, rescue=rescue)
 
     # --- the host -----------------------------------------------------------
 
@@ -162,40 +138,6 @@ class LibvirtDriver:
             raise
         if progress is not None:
             progress(upload.length)
-
-    def _run_alone(
-        self,
-        work: Callable[[Any], None],
-        look: Callable[[], None],
-        cancel: Callable[[], None],
-        *,
-        what: str,
-        timeout: float,
-    ) -> None:
-        """In a thread with a connection to itself; `look` is called in the caller's thread.
-
-        What `look` raises, or the deadline, calls `cancel` and comes out.
-        """
-        connection = self._link.open_alone()
-        deadline = time.monotonic() + timeout
-
-        def run() -> None:
-            try:
-                work(connection)
-            finally:
-                connection.close()
-
-        task = Task(run, "libvirt-transfer")
-        try:
-            while not task.wait(min(PROGRESS_SECONDS, deadline - time.monotonic())):
-                look()
-                if time.monotonic() >= deadline:
-                    raise CallTimeout(f"{self.uri}: {what} was not transferred in time")
-            task.result()
-        except BaseException:
-            cancel()
-            task.wait(1.0)
-            raise
 
     def _clear_upload(self, upload: storage.Upload) -> None:
         """Take away what was sent, if the host still listens; else the next upload does."""

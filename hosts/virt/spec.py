@@ -120,6 +120,8 @@ class DomainSeen:
     phantom: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     disks: tuple[str, ...] = ()  # "pool/volume" of each disk
+    moved_away: bool | None = False  # off since it went on elsewhere; None: why is forgotten
+    between: bool = False  # paused because it is leaving, or arriving
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ class VolumeSeen:
     capacity_bytes: int
     allocation_bytes: int
     format: str
+    file_bytes: int = 0  # what `download_volume` sends
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +205,13 @@ class DomainEvent:
     uuid: UUID | None
     at: datetime
     detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveProgress:
+    """How far a guest on its way to another host is. Memory that changes is sent again."""
+
+    memory_done_bytes: int = 0
+    memory_bytes: int = 0
+    disk_done_bytes: int = 0
+    disk_bytes: int = 0

@@ -50,6 +50,7 @@ def _volume_seen(pool_name: str, name: str, volume: Any) -> VolumeSeen:
         capacity_bytes=int(described.findtext("capacity", "0")),
         allocation_bytes=int(described.findtext("allocation", "0")),
         format=format_of(described),
+        file_bytes=int(described.findtext("physical", "0")),
     )
 
 
@@ -75,6 +76,15 @@ def find_volume(pool: Any, name: str) -> Any | None:
     if volume is None:
         refresh(pool)
         volume = _known(pool, name)
+    return volume
+
+
+def need_volume(pool: Any, name: str) -> Any:
+    """The volume. Raises `NotFound`."""
+    names.volume_name(name)
+    volume = find_volume(pool, name)
+    if volume is None:
+        raise NotFound(f"No volume {name} in pool {pool.name()}")
     return volume
 
 

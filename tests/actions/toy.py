@@ -29,7 +29,7 @@ class Toys:
         self.plan: dict[str, list[Planned]] = defaultdict(list)
         self.ended: list[str] = []
 
-    def step(self, name: str, *, undo: bool = True, **options: bool) -> Step:
+    def step(self, name: str, *, undo: bool = True, **options: Any) -> Step:
         """A step that can be undone, unless told otherwise."""
 
         def undo_it(context: Context) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from django.utils import timezone
 
 from vpspanel.actions.claims import Claim, save_progress
+from vpspanel.actions.errors import Fail
 from vpspanel.actions.models import Action
 
 
@@ -34,6 +35,7 @@ class Context:
     claim: Claim
     entered: datetime = field(default_factory=timezone.now)  # the step in hand began then
     _said_at: float = 0.0
+    _asked_at: float = 0.0
 
     def ensure_mine(self) -> None:
         """Raise `Fenced` if the lease was lost. Call before every call that changes a host."""
@@ -45,6 +47,14 @@ class Context:
         if now - self._said_at >= 1.0:
             self._said_at = now
             save_progress(self.claim, percent, detail)
+
+    def check_not_called_off(self) -> None:
+        """Raise `Fail` if somebody has called it off; at most once a second asks the database."""
+        now = time.monotonic()
+        if now - self._asked_at >= 1.0:
+            self._asked_at = now
+            if self.claim.rows().filter(cancel_wanted=True).exists():
+                raise Fail("cancelled", "It was cancelled.")
 
 
 StepFunction = Callable[[Context], Outcome | None]
@@ -67,6 +77,11 @@ class Step:
     undo: UndoFunction | None = None
     no_return: bool = False
     settles: bool = False
+    when: Callable[[Action], bool] | None = None  # None: always
+
+    def applies(self, action: Action) -> bool:
+        """Whether this action has the step."""
+        return self.when is None or self.when(action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,7 @@ class Command:
     on_success: EndFunction | None = None
     on_error: EndFunction | None = None
     quiet: bool = False  # housekeeping: leaves no line in the customer's timeline
+    can_be_called_off: bool = False  # while it runs, and as long as there is a way back
 
     def step(self, name: str) -> Step:
         """The step of that name; KeyError if there is none."""
@@ -104,9 +120,13 @@ class Command:
             for step in self.steps
         )
 
-    def percent(self, done: int) -> int:
+    def steps_of(self, action: Action) -> list[Step]:
+        """The steps that this action has, in order."""
+        return [step for step in self.steps if step.applies(action)]
+
+    def percent(self, action: Action, done: int) -> int:
         """Progress after `done` steps."""
-        return min(99, done * 100 // len(self.steps))
+        return min(99, done * 100 // len(self.steps_of(action)))
 
 
 class Registry:

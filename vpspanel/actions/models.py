@@ -44,6 +44,7 @@ class Action(models.Model):
     progress = models.PositiveSmallIntegerField(default=0)
     detail = models.CharField(max_length=200, blank=True, help_text="What it waits for")
     undoing = models.BooleanField(default=False)
+    cancel_wanted = models.BooleanField(default=False, help_text="It was called off while it ran")
     error_code = models.CharField(max_length=40, blank=True)
     error_message = models.CharField(max_length=300, blank=True, help_text="For the customer")
     error_detail = models.TextField(blank=True, help_text="For staff")

@@ -109,9 +109,11 @@ class Runner:
         done = action.done()
         if not action.step:
             self._begin(command, context)
-        for step in command.steps:
+        for step in command.steps_of(action):
             if step.name in done:
                 continue
+            if command.can_be_called_off and command.can_turn_back(action):
+                context.check_not_called_off()
             self._enter(command, context, step, done=len(done))
             outcome = self._do(context, step)
             action.memory = {**_learnt(action), **outcome.memory}
@@ -150,7 +152,7 @@ class Runner:
             context.claim,
             also=lambda: _tell(context.action, "action.step", step.label, public=False),
             step=step.name,
-            progress=command.percent(done),
+            progress=command.percent(context.action, done),
         )
         context.action.step = step.name
 

@@ -136,6 +136,34 @@ def cancel(action: Action, *, actor: Actor) -> None:
         )
 
 
+def call_off(action: Action, *, actor: Actor) -> None:
+    """Let a running action walk the way back at its next chance; one that waits ends at once.
+
+    Raises `Refused` if its command cannot be called off, or not any more.
+    """
+    command = registry.get(action.command) if action.command in registry else None
+    if command is None or not command.can_be_called_off or not command.can_turn_back(action):
+        raise Refused("conflict", "It can no longer be called off; it ends by itself.")
+    if action.state == ActionState.QUEUED and action.attempt == 0:
+        cancel(action, actor=actor)
+        return
+    with transaction.atomic():
+        running = Action.objects.filter(pk=action.pk, state=ActionState.RUNNING, undoing=False)
+        if not running.update(cancel_wanted=True):
+            raise Refused("conflict", "Only what is going on can be called off.")
+        running.filter(lease_until__isnull=True).update(run_after=timezone.now())
+        record_event(
+            "action.called_off",
+            f"{command.title}: called off",
+            resource=(action.resource_type, action.resource_id),
+            project_id=action.project_id,
+            action_id=action.pk,
+            actor=actor,
+            public=False,
+        )
+        wake_on_commit()
+
+
 def retry_parked(action: Action, *, actor: Actor) -> None:
     """Let a parked action go on from where it stands. Raises `Refused` if it is not parked."""
     with transaction.atomic():

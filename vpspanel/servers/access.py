@@ -156,6 +156,12 @@ def may(actor: Actor, server: Server, verb: Verb) -> bool:
     return True
 
 
+def need_staff(actor: Actor) -> None:
+    """Raises `Refused("forbidden")` unless it is staff in the admin, a command, or the system."""
+    if not _is_staff_way(actor):
+        raise Refused("forbidden", "Only the staff of the panel may do that.")
+
+
 def _is_staff_way(actor: Actor) -> bool:
     """The admin has checked model permissions; commands and the system itself act as root."""
     if actor.via == "admin":

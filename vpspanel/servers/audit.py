@@ -66,7 +66,7 @@ def _look(now: datetime) -> _Found:
     findings = [answer for answer in answers if isinstance(answer, Finding)]
     for look in looks:
         findings += check_host(look, records)
-    findings += check_twice(looks)
+    findings += check_twice(looks, records)
     findings += check_records(now)
     return _Found(findings, [look.host.name for look in looks])
 

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from hosts.models import Image, StagedImage
 from hosts.virt.driver import Driver
-from hosts.virt.spec import DomainSeen
+from hosts.virt.spec import DomainSeen, Power
 from vpspanel.actions.models import OPEN_STATES, Action
 from vpspanel.servers.audit_findings import Finding, Level, Repair
 from vpspanel.servers.audit_look import Look, Records, host_subject, uuid_in
@@ -42,12 +42,12 @@ def check_host(look: Look, records: Records) -> Iterator[Finding]:
             yield from check_server(look, server)
 
 
-def check_twice(looks: Sequence[Look]) -> Iterator[Finding]:
-    """No guest of ours is defined on two hosts."""
+def check_twice(looks: Sequence[Look], records: Records) -> Iterator[Finding]:
+    """No guest of ours is defined on two hosts; while it moves, it runs on one of them only."""
     hosts: dict[UUID, list[str]] = {}
     for look in looks:
         for domain in look.domains:
-            if domain.ours:
+            if domain.ours and (domain.power is Power.RUNNING or not records.is_busy(domain.uuid)):
                 hosts.setdefault(domain.uuid, []).append(look.host.name)
     for uuid, names in hosts.items():
         if len(names) > 1:

@@ -55,10 +55,14 @@ class Records:
     busy: set[int]
     shared: dict[tuple[int, str], str] = field(default_factory=dict)  # by host and pool
 
+    def is_busy(self, uuid: UUID) -> bool:
+        """Whether something is being done to its server."""
+        server = self.servers.get(uuid)
+        return server is not None and server.pk in self.busy
+
     def settled(self, uuid: UUID) -> Server | None:
         """The server, unless something is being done to it."""
-        server = self.servers.get(uuid)
-        return None if server is None or server.pk in self.busy else server
+        return None if self.is_busy(uuid) else self.servers.get(uuid)
 
     def are_the_same(self, host: Host, pool: str, server: Server) -> bool:
         """Whether that pool is the storage that the server is on, seen from another host."""

@@ -226,7 +226,9 @@ def action_steps(action: Action, command: Command) -> list[StepView]:
     """The steps of an action with their states and durations in seconds."""
     records = {(record.name, record.undo): record for record in action.steps.all()}
     now = timezone.now()
-    return [_step_view(action, step.name, step.label, records, now) for step in command.steps]
+    return [
+        _step_view(action, step.name, step.label, records, now) for step in command.steps_of(action)
+    ]
 
 
 def _step_view(

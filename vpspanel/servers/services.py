@@ -21,7 +21,7 @@ from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.services import record_event
 from vpspanel.labels import check_labels
 from vpspanel.sealing import seal, unseal
-from vpspanel.servers.access import get_action, get_server, includes
+from vpspanel.servers.access import get_action, get_server, includes, need_staff
 from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import KEEPS_WISH, Lifecycle, PowerSeen, PowerWanted, Server
 from vpspanel.servers.ordering import check_image_fits, check_name
@@ -247,6 +247,8 @@ def password_set_by(actor: Actor, action: Action) -> str | None:
 def cancel_action(actor: Actor, action_id: int) -> Action:
     """Cancel an action that has not begun."""
     action = get_action(actor, action_id)
+    if action.command == "migrate":
+        need_staff(actor)
     if action.resource_type == "server":
         get_server(actor, action.resource_id, _verb_of(action))
     actions.cancel(action, actor=actor)

@@ -235,15 +235,16 @@ def _why_not_with_its_power(rule: Rule, facts: ServerFacts) -> Refused | None:
     return None
 
 
-_HOUSEKEEPING = {
+_IN_WORDS = {
     "scrub_seed": "the clean-up after its first boot",
     "scrub_rescue_seed": "the clean-up after its rescue",
+    "migrate": "its move to another host",
 }
 
 
 def _busy(facts: ServerFacts) -> str:
     command = facts.open_command or ""
-    doing = _HOUSEKEEPING.get(command, command.replace("_", " "))
+    doing = _IN_WORDS.get(command, command.replace("_", " "))
     if facts.open_state == "parked":
         return f"The last {doing} needs the attention of our staff."
     return f"Please wait: {doing} is not finished yet."

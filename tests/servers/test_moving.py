@@ -1,0 +1,213 @@
+"""Moving a server to another host: who may, what stands in the way, what is held, where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from hosts.models import CapacityClaim, Host, IPAddress, StagedImage
+from hosts.virt.spec import Power
+from tests.audit import clean_audit
+from tests.hosts.contract import wait_until
+from tests.servers.moves import ended, lives_on, other, update
+from tests.world import World, make_host, work
+from vpspanel.actions.models import Action, ActionState
+from vpspanel.errors import Refused
+from vpspanel.events.actor import SYSTEM
+from vpspanel.servers import services
+from vpspanel.servers.groups import named_group
+from vpspanel.servers.models import Server
+from vpspanel.servers.moving import cancel_move, move_server, moving_choices, moving_obstacles
+from vpspanel.servers.services import facts_of
+from vpspanel.servers.states import shown_status
+
+__all__ = ["clean_audit", "other"]
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.usefixtures("clean_audit")]
+
+
+def test_a_running_server_goes_on_elsewhere(world: World, other: Host) -> None:
+    server = world.running()
+    before = world.driver().guest_record(server.uuid)
+    addresses = set(IPAddress.objects.filter(owner=server.uuid).values_list("address", flat=True))
+    world.driver().write_volume("vpspanel", server.seed_volume, b"bytes", capacity_bytes=2**20)
+    action = move_server(SYSTEM, server)
+    server.refresh_from_db()
+    assert shown_status(facts_of(server, action)).api == "migrating"
+    assert CapacityClaim.objects.filter(host=other).count() == 1  # held before a host is touched
+    assert ended(action).state == ActionState.SUCCESS, action.error_detail
+    lives_on(world, server, other, Power.RUNNING)
+    after = world.driver(other).guest_record(server.uuid)
+    assert after.live_spec == before.live_spec  # the same UUID, MAC, filter, names
+    assert (after.boots, after.started_at) == (before.boots, before.started_at)
+    seed = world.driver(other).volume_record("vpspanel", server.seed_volume)
+    assert seed is not None
+    assert seed.head.startswith(b"bytes")
+    held = set(IPAddress.objects.filter(owner=server.uuid).values_list("address", flat=True))
+    assert held == addresses
+    assert not action.steps.filter(name__in=("ask", "start_domain")).exists()
+    services.reset(world.alice, server.pk)  # all goes on as before, on the new host
+    assert ended(Action.objects.latest("pk")).state == ActionState.SUCCESS
+    assert world.driver(other).guest_record(server.uuid).boots == before.boots + 1
+
+
+def test_one_that_is_off_is_carried(world: World, other: Host) -> None:
+    server = world.stopped()
+    action = move_server(SYSTEM, server, other)
+    assert action.args["how"] == "offline"
+    assert ended(action).state == ActionState.SUCCESS, action.error_detail
+    lives_on(world, server, other, Power.OFF)
+    services.power_on(world.alice, server.pk)
+    work()
+    lives_on(world, server, other, Power.RUNNING)
+    again = move_server(SYSTEM, server, world.host)
+    assert ended(again).state == ActionState.SUCCESS, again.error_detail
+    lives_on(world, server, world.host, Power.RUNNING)
+
+
+def test_a_running_one_is_shut_down_and_started_for_an_offline_move(
+    world: World, other: Host
+) -> None:
+    server = world.running()
+    action = move_server(SYSTEM, server, how="offline", bandwidth_mib=1000)
+    wait_until(lambda: ended(action, 1).state != ActionState.RUNNING, 30, "it has ended")
+    assert action.state == ActionState.SUCCESS, action.error_detail
+    lives_on(world, server, other, Power.RUNNING)
+    assert world.driver(other).guest_record(server.uuid).boots == 1
+    assert server.power_wanted == "on"
+
+
+def test_only_staff(world: World, other: Host) -> None:
+    server = world.running()
+    for actor in (world.alice, world.olga, world.charlie):
+        with pytest.raises(Refused) as refused:
+            move_server(actor, server)
+        assert refused.value.code == "forbidden"
+    action = move_server(SYSTEM, server)
+    for act in (
+        partial(cancel_move, world.alice, server),
+        partial(services.cancel_action, world.alice, action.pk),
+    ):
+        with pytest.raises(Refused) as refused:
+            act()
+        assert refused.value.code == "forbidden"
+    with pytest.raises(Refused, match="its move to another host is not finished") as refused:
+        services.delete(world.alice, server.pk)
+    assert refused.value.code == "locked"
+    ended(action)
+
+
+Change = Callable[[World, Server, Host], Any]
+OBSTACLES: dict[str, tuple[Change, str, bool, bool]] = {
+    "not accepting": (lambda w, s, h: update(h, accepting=False), "no_room", True, True),
+    "unreachable": (lambda w, s, h: update(h, status="unreachable"), "no_room", True, True),
+    "degraded": (lambda w, s, h: update(h, status="degraded"), "no_room", True, True),
+    "full": (lambda w, s, h: update(h, memory_limit_mib=1), "no_room", True, True),
+    "pool full": (lambda w, s, h: h.pools.update(limit_gib=0), "no_room", True, True),
+    "tags": (lambda w, s, h: tag(s), "no_room", True, True),
+    "no network": (lambda w, s, h: update(h, network=""), "no_network", True, True),
+    "architecture": (lambda w, s, h: update(h, architecture="arm"), "architecture", True, True),
+    "emulated": (lambda w, s, h: update(h, virt_type="kvm"), "virt_type", True, False),
+    "older": (lambda w, s, h: older(w, h), "older_software", True, False),
+    "no address": (lambda w, s, h: update(h, uri="qemu:///system"), "no_address", True, False),
+    "other path": (lambda w, s, h: h.pools.update(path="/x"), "other_path", False, True),
+    "not staged": (lambda w, s, h: None, "image_not_staged", False, False),
+    "same host": (lambda w, s, h: h, "same_host", True, True),
+    "rescue": (lambda w, s, h: update(s, rescue_enabled=True), "rescue", True, True),
+    "paused": (lambda w, s, h: update(s, power_seen="paused"), "paused", True, True),
+    "unknown": (lambda w, s, h: update(s, power_seen="unknown"), "power_unknown", True, True),
+    "off": (lambda w, s, h: update(s, power_seen="off"), "is_off", True, False),
+    "source": (
+        lambda w, s, h: update(w.host, status="unreachable"),
+        "source_unreachable",
+        True,
+        True,
+    ),
+    "image": (lambda w, s, h: update(s, image=None), "image_gone", True, True),
+    "busy": (lambda w, s, h: services.reboot(w.alice, s.pk), "locked", True, True),
+}
+
+
+def tag(server: Server) -> None:
+    update(server.server_type, host_tags=" nvme ")
+
+
+def older(world: World, other: Host) -> None:
+    update(world.host, libvirt_version="9.0.0")
+    update(other, libvirt_version="8.10.0")
+
+
+def test_obstacles_are_named(world: World, other: Host) -> None:
+    server = world.running()
+    staged = StagedImage(pool=other.pools.get(), sha256=world.images[0].sha256, volume="x")
+    for case, (change, code, *stops) in OBSTACLES.items():
+        before = fresh(server), list(Host.objects.all()), list(other.pools.all())
+        if case != "not staged":
+            staged.save()
+            assert moving_obstacles(fresh(server), other) == []
+        change(world, server, other)
+        target = Host.objects.get(pk=world.host.pk if case == "same host" else other.pk)
+        found = {one.code: one for one in moving_obstacles(fresh(server), target)}
+        assert code in found, case
+        assert found[code].message.endswith(".")
+        assert [found[code].stops_live, found[code].stops_offline] == stops, case
+        if all(stops):
+            with pytest.raises(Refused):
+                move_server(SYSTEM, server, target)
+        StagedImage.objects.filter(volume="x").delete()
+        for row in (before[0], before[0].server_type, *before[1], *before[2]):
+            row.save()
+    assert not Action.objects.filter(command="migrate").exists()
+    assert CapacityClaim.objects.count() == 1
+    ended(Action.objects.latest("pk"))
+
+
+def fresh(server: Server) -> Server:
+    return Server.objects.select_related("host", "location", "server_type", "image").get(
+        pk=server.pk
+    )
+
+
+def test_the_choice_is_cheap_and_sorted(
+    world: World, other: Host, django_assert_max_num_queries: Any
+) -> None:
+    server = world.running()
+    for _ in range(10):
+        world.hosts.append(make_host(world.location))
+    update(other, accepting=False)
+    with django_assert_max_num_queries(8):
+        choices = moving_choices(fresh(server))
+    assert len(choices) == 11
+    assert [choice.fits("live") for choice in choices] == [True] * 10 + [False]
+    assert choices[-1].host == other
+
+
+def test_servers_of_a_spread_group_stay_apart(world: World, other: Host) -> None:
+    group = named_group(world.alice, world.project, "apart")
+    first = world.running("a", placement_group=group)
+    second = world.running("b", placement_group=group)
+    assert first.host != second.host
+    with pytest.raises(Refused, match="spread group"):
+        move_server(SYSTEM, first)
+    world.hosts.append(make_host(world.location))
+    action = move_server(SYSTEM, first)
+    assert ended(action).state == ActionState.SUCCESS, action.error_detail
+    first.refresh_from_db()
+    assert first.host == world.hosts[-1]
+
+
+def test_two_moves_for_one_place(world: World, other: Host) -> None:
+    """What is held is held: the second finds no room, and nothing of it is left."""
+    first, second = world.running("a"), world.running("b")
+    update(other, vcpus_limit=1)
+    move_server(SYSTEM, first, other)
+    with pytest.raises(Refused, match="vCPUs are free"):
+        move_server(SYSTEM, second, other)
+    with pytest.raises(Refused) as refused:
+        move_server(SYSTEM, first, other)
+    assert refused.value.code == "locked"
+    assert CapacityClaim.objects.count() == 3
+    ended(Action.objects.filter(command="migrate").get())
