@@ -9,12 +9,11 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db import transaction
 
-from hosts.errors import NoCapacity
 from hosts.models import CapacityClaim, Host, StoragePool
-from hosts.services import release_capacity
+from hosts.placement import Need
+from hosts.services import claim_in, release_capacity
 
 
 def hold_beside(owner: UUID, held_by: UUID, pool_id: int) -> CapacityClaim:
@@ -25,38 +24,8 @@ def hold_beside(owner: UUID, held_by: UUID, pool_id: int) -> CapacityClaim:
     """
     claim = CapacityClaim.objects.get(owner=owner)
     pool = StoragePool.objects.get(pk=pool_id)
-    with transaction.atomic():
-        taken = StoragePool.objects.filter(
-            pk=pool.pk, accepting=True, used_gib__lte=F("limit_gib") - claim.disk_gib
-        ).update(used_gib=F("used_gib") + claim.disk_gib)
-        taken = taken and Host.objects.filter(
-            pk=pool.host_id,
-            accepting=True,
-            vcpus_used__lte=F("vcpus_limit") - claim.vcpus,
-            memory_used_mib__lte=F("memory_limit_mib") - claim.memory_mib,
-        ).update(
-            vcpus_used=F("vcpus_used") + claim.vcpus,
-            memory_used_mib=F("memory_used_mib") + claim.memory_mib,
-        )
-        if not taken:
-            raise NoCapacity(f"no room for {claim} in {pool}")
-        return _copy(claim, held_by, pool)
-
-
-def _copy(claim: CapacityClaim, held_by: UUID, pool: StoragePool) -> CapacityClaim:
-    try:
-        with transaction.atomic():
-            return CapacityClaim.objects.create(
-                owner=held_by,
-                host_id=pool.host_id,
-                pool=pool,
-                vcpus=claim.vcpus,
-                memory_mib=claim.memory_mib,
-                disk_gib=claim.disk_gib,
-                spread=claim.spread,
-            )
-    except IntegrityError as error:
-        raise NoCapacity(f"a server of the same spread group is on the host of {pool}") from error
+    need = Need(claim.vcpus, claim.memory_mib, claim.disk_gib)
+    return claim_in(pool, held_by, need, spread=claim.spread)
 
 
 def take_over(owner: UUID, held_by: UUID) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from django.db import IntegrityError, connection, transaction
@@ -29,7 +30,7 @@ from hosts.models import (
     Location,
     StoragePool,
 )
-from hosts.placement import Candidate, Need, rank
+from hosts.placement import Need, rank
 from hosts.room import best
 from hosts.taking import take_best
 
@@ -67,6 +68,37 @@ def claim_capacity(
     raise NoCapacity(f"no host in {location} has room for {need}")
 
 
+def claim_in(
+    pool: StoragePool, owner: UUID, need: Need, *, spread: UUID | None = None
+) -> CapacityClaim:
+    """Hold `need` in that pool and on its host for `owner`.
+
+    Both must be taking new guests. Must run inside the transaction that wants
+    it. Raises `NoCapacity`.
+    """
+    try:
+        with transaction.atomic():
+            return _claim_on(_Exactly(pool.host_id, pool.pk), owner, need, spread)
+    except _NoRoom:
+        raise NoCapacity(f"{pool} has no room for {need}") from None
+
+
+class _Place(Protocol):
+    """A host with one of its pools."""
+
+    @property
+    def host_id(self) -> int: ...
+    @property
+    def pool_id(self) -> int: ...
+
+
+class _Exactly(NamedTuple):
+    """A place that was not chosen by placement."""
+
+    host_id: int
+    pool_id: int
+
+
 class _NoRoom(Exception):
     """Somebody else took it since the candidates were looked at."""
 
@@ -82,7 +114,7 @@ def _spread_taken_is_no_room() -> Iterator[None]:
         raise
 
 
-def _claim_on(candidate: Candidate, owner: UUID, need: Need, spread: UUID | None) -> CapacityClaim:
+def _claim_on(candidate: _Place, owner: UUID, need: Need, spread: UUID | None) -> CapacityClaim:
     """Room on this host, with its claim. Raises `_NoRoom`.
 
     Runs in a savepoint: rolling back lets go of the rows, also on PostgreSQL. Who tries the hosts
@@ -101,7 +133,7 @@ def _claim_on(candidate: Candidate, owner: UUID, need: Need, spread: UUID | None
         )
 
 
-def _take_room(candidate: Candidate, need: Need) -> None:
+def _take_room(candidate: _Place, need: Need) -> None:
     """Raise the counters of pool and host. Raises `_NoRoom` unless both still have room."""
     taken = StoragePool.objects.filter(
         pk=candidate.pool_id, accepting=True, used_gib__lte=F("limit_gib") - need.disk_gib

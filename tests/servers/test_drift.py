@@ -11,9 +11,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from hosts.models import Host, HostStatus
-from tests.servers import test_audit as damage
+from tests.servers import damage
+from tests.servers.damage import CASES, everything
 from tests.servers.drifting import look, wrong
-from tests.servers.test_audit import CASES, everything
 from tests.world import World, work
 from vpspanel.accounts.models import User
 from vpspanel.actions.models import Action

@@ -69,26 +69,21 @@ def create_token(
     if project.api_tokens.count() >= TOKENS_PER_PROJECT:
         message = f"A project may have {TOKENS_PER_PROJECT} API tokens."
         raise Refused("resource_limit_exceeded", message)
+    may = {"may_write": may_write, "scopes": limits, "server_ids": servers, "networks": ranges}
+    made = _insert(project=project, name=name, expires=expires, created_by=actor.user, **may)
+    _say(actor, made.token, "api_token.created", "was made", **may)
+    return made
+
+
+def _insert(**facts: Any) -> MadeToken:
+    """A row with a fresh secret. Raises `Refused` if the project has one of that name."""
     secret = new_secret()
     try:
         with transaction.atomic():
-            token = ApiToken.objects.create(
-                project=project,
-                name=name,
-                digest=digest(secret),
-                hint=secret[-4:],
-                may_write=may_write,
-                scopes=limits,
-                server_ids=servers,
-                networks=ranges,
-                expires=expires,
-                created_by=actor.user,
-            )
+            token = ApiToken.objects.create(digest=digest(secret), hint=secret[-4:], **facts)
     except IntegrityError:
-        message = f"Another token of the project is called “{name}”."
+        message = f"Another token of the project is called “{facts['name']}”."
         raise Refused("uniqueness_error", message, field="name") from None
-    may = {"may_write": may_write, "scopes": limits, "servers": servers, "networks": ranges}
-    _say(actor, token, "api_token.created", "was made", **may)
     return MadeToken(token, secret)
 
 

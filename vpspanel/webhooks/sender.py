@@ -23,7 +23,7 @@ from django.utils import timezone
 from vpspanel.events.actor import SYSTEM
 from vpspanel.events.bell import Bell
 from vpspanel.events.services import record_event
-from vpspanel.sealing import unseal
+from vpspanel.sealing import SealError, unseal
 from vpspanel.webhooks import outgoing, signing
 from vpspanel.webhooks.handout import BATCH, hand_out
 from vpspanel.webhooks.message import body_of, message_id
@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 # Pauses after each try that failed, in seconds; the schedule that Standard Webhooks suggests.
 PAUSES = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 SPREAD = 0.2  # of a pause, so that not everything comes back at once
-LEASE = timedelta(seconds=60)  # longer than a try may take
+LEASE = timedelta(seconds=120)  # longer than a try may take: a name that is not found takes long
 GIVE_UP_AFTER = timedelta(days=5)  # of failures only: the webhook is turned off
 LOG_KEPT = timedelta(days=30)
 LOOK_EVERY = 1.0  # seconds
@@ -149,9 +149,14 @@ def claim_due(not_of: list[int]) -> Delivery | None:
 def send(delivery: Delivery, post: Post) -> None:
     """One try, and the record of it."""
     webhook, now = delivery.webhook, timezone.now()
+    try:
+        secrets = _secrets(webhook, now)
+    except SealError:
+        _record(delivery, Outcome(None, "Its secret cannot be read. Make a new one."))
+        return
     body = body_of(delivery.event)
     headers = {"Content-Type": "application/json"} | signing.headers(
-        _secrets(webhook, now),
+        secrets,
         message_id(delivery.event_id, webhook.pk),
         int(now.timestamp()),
         body,
