@@ -6,6 +6,7 @@ run (Debian, root) a level that did not is a failure, not a footnote.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -132,7 +133,12 @@ class Tally:
     not_run: dict[str, str] = field(default_factory=dict)  # level -> why
 
     def add_to(self, file: Path) -> None:
-        """Add this to what earlier runs wrote there."""
+        """Add this to what earlier runs wrote there; two may end at once."""
+        with file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._add_to(file)
+
+    def _add_to(self, file: Path) -> None:
         if file.exists():
             before = Tally.read(file)
             self.passed.update(before.passed)

@@ -43,7 +43,7 @@ from vpspanel.servers.models import Restart, Server, StaleCopy
 from vpspanel.servers.observe import Observer
 from vpspanel.servers.restarts import start_due
 
-pytestmark = [pytest.mark.lab, pytest.mark.slow, pytest.mark.alone]  # it says how fast things show
+pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
 __all__ = ["panel"]
 

@@ -149,8 +149,11 @@ class ActionAdmin(ActingAdmin):
             **self.admin_site.each_context(request),
             "opts": self.model._meta,
             "title": self.get_actions(request)[name][2],  # type: ignore[index]
+            "list_url": "admin:actions_action_changelist",
+            "list_name": "Actions",
             "chosen": chosen,
-            "action": name,
+            "act": name,
+            "danger": name != "try_again",
             "checkbox": ACTION_CHECKBOX_NAME,
             "media": self.media,
         }

@@ -123,8 +123,11 @@ class DifferenceAdmin(ActingAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": title,
-            "rows": rows,
+            "list_url": "admin:servers_difference_changelist",
+            "list_name": "Differences",
+            "chosen": rows,
             "act": act,
+            "danger": act == "repair",
             "checkbox": ACTION_CHECKBOX_NAME,
         }
         return render(request, "admin/servers/drift_confirm.html", context)

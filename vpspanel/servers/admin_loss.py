@@ -93,7 +93,11 @@ class StaleCopyAdmin(ActingAdmin):
             context = {
                 **self.admin_site.each_context(request),
                 "title": "Clean up",
-                "copies": copies,
+                "list_url": "admin:servers_stalecopy_changelist",
+                "list_name": "Stale copies",
+                "chosen": copies,
+                "act": "clean_up",
+                "danger": True,
                 "checkbox": ACTION_CHECKBOX_NAME,
             }
             return render(request, "admin/servers/clean_up.html", context)

@@ -108,8 +108,11 @@ class VerbActions(ModelAdmin):
             "opts": self.model._meta,
             "title": label,
             "warning": warning,
-            "servers": servers,
-            "action": f"verb_{verb.value}",
+            "list_url": "admin:servers_server_changelist",
+            "list_name": "Servers",
+            "chosen": servers,
+            "act": f"verb_{verb.value}",
+            "danger": True,
             "checkbox": ACTION_CHECKBOX_NAME,
             "media": self.media,
         }
