@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from hosts.models import CapacityClaim, Host, IPAddress, StagedImage
+from hosts.models import CapacityClaim, Host, IPAddress, StagedImage, StoragePool
 from hosts.virt.spec import Power
 from tests.audit import clean_audit
 from tests.hosts.contract import wait_until
+from tests.servers.losing import share, shared_world
 from tests.servers.moves import ended, lives_on, other, update
 from tests.world import World, make_host, work
 from vpspanel.actions.models import Action, ActionState
@@ -211,3 +212,26 @@ def test_two_moves_for_one_place(world: World, other: Host) -> None:
     assert refused.value.code == "locked"
     assert CapacityClaim.objects.count() == 3
     ended(Action.objects.filter(command="migrate").get())
+
+
+def test_a_disk_that_both_hosts_see_is_never_copied_onto_itself() -> None:
+    """The old host is cleared after a move: with storage of both, that would be the disk itself."""
+    world = shared_world()
+    server = world.running()
+    target = world.hosts[1]
+    codes = {one.code for one in moving_obstacles(server, target) if one.stops_live}
+    assert "shared_storage" in codes
+    for how in ("live", "offline"):
+        with pytest.raises(Refused, match="sees the very storage"):
+            move_server(SYSTEM, server, target, how=how)
+    assert not Action.objects.filter(command="migrate").exists()
+    StoragePool.objects.update(shared_id="")  # nobody has said so: the hosts show it
+    world.driver(target).outside_share(world.driver())
+    action = ended(move_server(SYSTEM, server, target))
+    assert (action.state, action.error_code) == ("error", "already_there")
+    assert "shared id" in action.error_detail
+    for host in world.hosts:
+        names = {volume.name for volume in world.driver(host).volumes(server.pool)}
+        assert server.disk_volume() in names
+    assert world.driver().domain(server.uuid) is not None
+    share()  # which is what the audit asks for

@@ -88,7 +88,7 @@ class _Outlook:
         self.pools: dict[int, list[Candidate]] = defaultdict(list)
         self.ranked: list[int] = []
         self.need = Need(0, 0, 0)
-        self._paths: dict[int, str] = {}
+        self._files: dict[int, tuple[str, str]] = {}  # by pool: where they lie, and what is shared
         if self.claim is None:
             return
         self.need = Need(
@@ -101,7 +101,8 @@ class _Outlook:
         for candidate in found:
             self.pools[candidate.host_id].append(candidate)
         rows = StoragePool.objects.filter(host__location=server.location_id)
-        self._paths = {pk: path.rstrip("/") for pk, path in rows.values_list("pk", "path")}
+        found_pools = rows.values_list("pk", "path", "shared_id")
+        self._files = {pk: (path.rstrip("/"), shared) for pk, path, shared in found_pools}
         self.ranked = [one.host_id for one in rank(found, self.need)]
 
     def _of_server(self) -> list[Obstacle]:
@@ -174,7 +175,15 @@ class _Outlook:
             found.append(
                 Obstacle("image_not_staged", sentence, stops_live=False, stops_offline=False)
             )
-        path = self._paths[best.pool_id]
+        path, shared = self._files[best.pool_id]
+        if shared and self.claim is not None and shared == self.claim.pool.shared_id:
+            found.append(
+                Obstacle(
+                    "shared_storage",
+                    f"{target} sees the very storage that its disk lies on. A move copies the "
+                    "disk, so it can only go to storage of another host.",
+                )
+            )
         if self.claim is not None and path != self.claim.pool.path.rstrip("/"):
             found.append(
                 Obstacle(

@@ -76,7 +76,8 @@ def check_hosts(context: Context) -> Outcome:
         raise Fail(
             "already_there",
             "Something of it lies on the other host already.",
-            detail=f"on {move.target.host}: remove what is called {prefix} there",
+            detail=f"On {move.target.host} lies what is called {prefix}. If both hosts see the "
+            "same storage, say so in their pools (shared id); remove only what is surely a copy.",
         )
     if needed > free:
         raise Fail(
