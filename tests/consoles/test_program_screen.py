@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
@@ -15,7 +16,7 @@ from tests.consoles.conftest import World
 from tests.consoles.panel import Panel
 from tests.consoles.screens import Screen
 from tests.hosts.rfb import Picture
-from vpspanel.accounts.models import ApiToken
+from vpspanel.accounts.models import Account, ApiToken
 from vpspanel.accounts.token_services import revoke_token
 from vpspanel.consoles.models import Ticket
 from vpspanel.events.actor import SYSTEM
@@ -96,3 +97,34 @@ def test_what_else_ends_or_refuses_it(panel: Panel, world: World, api: Api) -> N
     assert api.refused("POST", path)[0] == 404
     reader = program(world.server.project, may_write=False, name="reader")
     assert reader.refused("POST", path)[1] == "token_readonly"
+
+
+def test_a_limited_token_needs_the_scope_and_the_server(
+    panel: Panel, world: World, api: Api
+) -> None:
+    project, path = world.server.project, f"/servers/{world.server.pk}/actions/request_console"
+    power = program(project, name="power", scopes=["servers:power"])
+    assert power.refused("POST", path) == (403, "forbidden")
+    console = program(project, name="console", scopes=["servers:console"])
+    screen = PlainScreen(ask(console, panel, world))
+    screen.shake()
+    other = program(project, name="other", server_ids=[world.foreign.pk])
+    assert other.refused("POST", path) == (404, "not_found")
+    own = program(project, name="own", server_ids=[world.server.pk])
+    PlainScreen(ask(own, panel, world)).close()
+    ApiToken.objects.filter(name="console").update(scopes=["servers:power"])
+    assert screen.until_closed()[0] == 4403
+
+
+def test_it_ends_with_the_account(panel: Panel, world: World, api: Api) -> None:
+    screen = PlainScreen(ask(api, panel, world))
+    screen.shake()
+    Account.objects.update(suspended_at=timezone.now())
+    assert screen.until_closed()[0] == 4403
+
+
+def test_a_host_that_is_silent(panel: Panel, world: World, api: Api) -> None:
+    address = ask(api, panel, world)
+    world.driver.set_reachable(False)
+    screen = PlainScreen(address)
+    assert screen.until_closed()[0] == 4503

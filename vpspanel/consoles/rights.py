@@ -6,6 +6,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from vpspanel.accounts.models import ApiToken, Member, Role, User
+from vpspanel.accounts.scopes import Scope, may_change
 from vpspanel.consoles.models import ShareLink, Way
 from vpspanel.events.guard import Checks, Loss, Owner, Pair
 from vpspanel.servers.access import includes
@@ -90,16 +91,30 @@ def guest_id(link_id: int) -> int:
 def may_use_by_token(pairs: set[Pair]) -> dict[Pair, bool]:
     """The pairs of a program (see `program_id`) and a server that its token opens now."""
     now = timezone.now()
-    found = ApiToken.objects.filter(
+    tokens = ApiToken.objects.filter(
         Q(expires__isnull=True) | Q(expires__gt=now),
         pk__in={_PROGRAMS - program for program, _ in pairs},
         project__account__suspended_at=None,
-        project__servers__pk__in={server_id for _, server_id in pairs},
-        project__servers__lifecycle__in=RULES[Verb.CONSOLE].lifecycles,
-        project__servers__suspended_at=None,
-    ).values_list("pk", "project__servers__pk", "may_write")
-    rights = {(program_id(pk), server_id): writes for pk, server_id, writes in found}
-    return {pair: types for pair, types in rights.items() if pair in pairs}
+    )
+    by_program = {program_id(token.pk): token for token in tokens}
+    servers = Server.objects.filter(
+        pk__in={server_id for _, server_id in pairs},
+        lifecycle__in=RULES[Verb.CONSOLE].lifecycles,
+        suspended_at=None,
+    )
+    projects = dict(servers.values_list("pk", "project_id"))
+    return {
+        (program, server_id): True
+        for program, server_id in pairs
+        if _opens(by_program.get(program), server_id, projects.get(server_id))
+    }
+
+
+def _opens(token: ApiToken | None, server_id: int, project_id: int | None) -> bool:
+    if token is None or token.project_id != project_id:
+        return False
+    is_for_it = not token.server_ids or server_id in token.server_ids
+    return is_for_it and may_change(token, Scope.CONSOLE)
 
 
 def program_id(token_id: int) -> int:

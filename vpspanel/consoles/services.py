@@ -15,6 +15,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from vpspanel.accounts.models import ApiToken
+from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
 from vpspanel.consoles.models import Kind, ShareLink, Ticket, Way
 from vpspanel.consoles.rights import CHECKS, guest_id, may_watch_as_staff, program_id
 from vpspanel.errors import NotFound, Refused
@@ -104,6 +105,8 @@ def issue_program_ticket(actor: Actor, server_id: int) -> str:
     refuse_unless_open(server)
     if actor.token is None:
         raise Refused("forbidden", "Such consoles are for programs with an API token.")
+    if not may_change(actor.token, Scope.CONSOLE):  # a reader may look, but this one types
+        raise lacks_scope(Scope.CONSOLE)
     theirs = Ticket.objects.filter(token=actor.token)
     return _make_ticket(theirs, "", token=actor.token, server=server, kind=Kind.VNC, way=Way.TOKEN)
 
