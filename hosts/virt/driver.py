@@ -248,7 +248,8 @@ class Driver(Protocol):
         on which: while it is `between`, or of unknown power, on either, that is
         not decided yet; a move whose caller is gone ends by itself.
         Raises `NotFound`, `InvalidState` (it is off), `ForeignObject`,
-        `Unsupported` (hosts of two kinds), `DiskFull`.
+        `Unsupported` (hosts of two kinds), `DiskFull`, and `StillMoving` for
+        some seconds after a move whose caller is gone.
         """
 
     def call_off_move(self, uuid: UUID) -> bool:

@@ -18,7 +18,7 @@ from django.utils import timezone
 from hosts.moving import move_address
 from hosts.services import release_capacity
 from hosts.virt.carrying import carry
-from hosts.virt.errors import ForeignObject
+from hosts.virt.errors import ForeignObject, StillMoving
 from hosts.virt.spec import MoveProgress, Power
 from vpspanel.actions.command import Context, Outcome
 from vpspanel.actions.errors import Fail, Park, Retry
@@ -180,18 +180,26 @@ def _send(move: Move) -> Place:
             move.source.driver.stay(move.uuid)
             place = move.look()
         if place is Place.SOURCE:
-            _lay_disk(move)
-            move.source.driver.move(
-                move.target.driver,
-                move.target.blueprint().domain(),
-                address=move_address(move.target.host),
-                copied=(DISK,),
-                bandwidth_mib=move.context.action.args["bandwidth_mib"],
-                progress=lambda at: _tell(move.context, at),
-                timeout=move.left(),
-            )
-            place = move.look()
+            place = _set_off(move)
     return place
+
+
+def _set_off(move: Move) -> Place:
+    """Where it is after it was sent."""
+    _lay_disk(move)
+    try:
+        move.source.driver.move(
+            move.target.driver,
+            move.target.blueprint().domain(),
+            address=move_address(move.target.host),
+            copied=(DISK,),
+            bandwidth_mib=move.context.action.args["bandwidth_mib"],
+            progress=lambda at: _tell(move.context, at),
+            timeout=move.left(),
+        )
+    except StillMoving:
+        return Place.UNDECIDED
+    return move.look()
 
 
 def _lay_disk(move: Move) -> None:
