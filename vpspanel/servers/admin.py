@@ -33,6 +33,7 @@ from vpspanel.servers import (
 )
 from vpspanel.servers.admin_host import server_figures, server_graphs
 from vpspanel.servers.admin_hosts import record_changes
+from vpspanel.servers.admin_moves import move_page
 from vpspanel.servers.admin_placement import placement_page
 from vpspanel.servers.admin_verbs import VerbActions
 from vpspanel.servers.models import (
@@ -105,6 +106,7 @@ class ServerAdmin(VerbActions, ActingAdmin):
                     "domain",
                     "console",
                     "graphs",
+                    "moving",
                 )
             },
         ),
@@ -137,6 +139,7 @@ class ServerAdmin(VerbActions, ActingAdmin):
         return [
             path("<int:server_id>/graphs/", view(server_graphs), name="servers_server_graphs"),
             path("<int:server_id>/figures/", view(server_figures), name="servers_server_figures"),
+            path("<int:server_id>/move/", view(move_page), name="servers_move"),
             *super().get_urls(),
         ]
 
@@ -213,6 +216,11 @@ class ServerAdmin(VerbActions, ActingAdmin):
     def graphs(self, server: Server) -> SafeString:
         url = reverse("admin:servers_server_graphs", args=[server.pk])
         return format_html('<a href="{}">{}</a>', url, "CPU, disk and network over time")
+
+    @admin.display(description="move")
+    def moving(self, server: Server) -> SafeString:
+        url = reverse("admin:servers_move", args=[server.pk])
+        return format_html('<a href="{}">{}</a>', url, "To another host, running or off")
 
     @admin.display(description="actions")
     def latest_actions(self, server: Server) -> SafeString:
