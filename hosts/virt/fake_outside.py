@@ -215,6 +215,14 @@ class OutsideWorld(FakeBase):
                 marks = ", ".join("?" * len(row))
                 db.execute(f"INSERT OR REPLACE INTO volume VALUES ({marks})", tuple(row))  # noqa: S608
 
+    def outside_mount(self, other: OutsideWorld) -> None:
+        """From now on both see one storage: what either writes or deletes, the other one sees."""
+        self.outside_share(other)
+        self.sharing.append(other)
+        other.sharing.append(self)
+        with self._transaction():
+            pass  # what this one had, the other one sees from here on
+
     def make_phantom(self, uuid: UUID) -> None:
         """Leave the guest as a daemon does that was killed in the middle of a start."""
         with self._transaction() as db:

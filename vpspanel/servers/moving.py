@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 
 from hosts.errors import NoCapacity
 from hosts.models import Host, StoragePool
-from hosts.moving import hold_beside
+from hosts.moving import hold_beside, is_same_storage
 from vpspanel.actions import services as actions
 from vpspanel.actions.models import Action
 from vpspanel.errors import Refused
@@ -96,11 +96,14 @@ def _begin(actor: Actor, server: Server, choice: Choice, args: dict[str, object]
     source, held_by = server.host, uuid4()
     if source is None or choice.pool_id is None:
         raise Refused("conflict", "It is on no host.")
+    here = StoragePool.objects.get(host=source, name=server.pool)
+    there = StoragePool.objects.get(pk=choice.pool_id)
     ends = {
         "source": source.pk,
-        "source_pool": StoragePool.objects.get(host=source, name=server.pool).pk,
+        "source_pool": here.pk,
         "target": choice.host.pk,
-        "target_pool": choice.pool_id,
+        "target_pool": there.pk,
+        "shared": is_same_storage(here, there),
         "held_by": str(held_by),
     }
     action = actions.submit(

@@ -20,7 +20,7 @@ from hosts.models import (
     StagedImage,
     StoragePool,
 )
-from hosts.moving import move_address
+from hosts.moving import is_same_storage, move_address
 from hosts.placement import Candidate, Need, tags_of
 from hosts.room import APART, everybody
 from vpspanel.actions import services as actions
@@ -195,13 +195,21 @@ class _Outlook:
         """What stands in the way of that host, and the best pool of it."""
         best = max(
             self._pools_of(target),
-            key=lambda one: (one.fits(self.need), one.score()),
+            key=lambda one: (one.fits(self._need_in(one)), one.score()),
             default=None,
         )
         obstacles = [*self._own, *self._of_target(target, best)]
         if best is None:
             return Choice(target, None, obstacles)
         return Choice(target, best.pool_id, obstacles, best.points().total)
+
+    def _is_shared(self, pool_id: int) -> bool:
+        """Whether its disk lies there already."""
+        there = self.around.pools[pool_id]
+        return self.claim is not None and is_same_storage(self.claim.pool, there)
+
+    def _need_in(self, pool: Candidate) -> Need:
+        return replace(self.need, disk_gib=0) if self._is_shared(pool.pool_id) else self.need
 
     def _pools_of(self, target: Host) -> list[Candidate]:
         """The host's pools as this server would find them."""
@@ -212,7 +220,8 @@ class _Outlook:
         return [
             replace(
                 one,
-                has_image=(one.pool_id, sha256) in self.around.staged,
+                has_image=(one.pool_id, sha256) in self.around.staged
+                or self._is_shared(one.pool_id),
                 closed=(*one.closed, APART) if apart else one.closed,
             )
             for one in self.around.candidates[target.pk]
@@ -225,12 +234,16 @@ class _Outlook:
             return [Obstacle("other_location", f"{target} is in another location.")]
         if best is None:
             return [Obstacle("no_pool", f"{target} has no storage pool for servers.")]
-        found = [Obstacle("no_room", sentence) for sentence in best.refusals(self.need)]
+        need = self._need_in(best)
+        found = [Obstacle("no_room", sentence) for sentence in best.refusals(need)]
         if self.server.host is not None:
             found += between_hosts(self.server.host, target, move_address(target))
         return [*found, *self._of_disks(target, best)]
 
     def _of_disks(self, target: Host, best: Candidate) -> list[Obstacle]:
+        pool = self.around.pools[best.pool_id]
+        if self._is_shared(best.pool_id):
+            return self._of_paths(target, pool, shared=True)
         if self.image is None:
             sentence = "Its image is no longer in the library, and its disk stands on it."
             return [Obstacle("image_gone", f"{sentence} Upload it again, or rebuild the server.")]
@@ -244,28 +257,16 @@ class _Outlook:
             found.append(
                 Obstacle("image_not_staged", sentence, stops_live=False, stops_offline=False)
             )
-        return [*found, *self._of_pools(target, self.around.pools[best.pool_id])]
+        return [*found, *self._of_paths(target, pool)]
 
-    def _of_pools(self, target: Host, pool: StoragePool) -> list[Obstacle]:
-        here = self.claim.pool if self.claim is not None else None
-        if here is None:
+    def _of_paths(self, target: Host, pool: StoragePool, *, shared: bool = False) -> list[Obstacle]:
+        """A disk names the image that it stands on by its path."""
+        here = self.claim.pool if self.claim is not None else pool
+        if pool.path.rstrip("/") == here.path.rstrip("/"):
             return []
-        found = []
-        if pool.shared_id and pool.shared_id == here.shared_id:
-            found.append(
-                Obstacle(
-                    "shared_storage",
-                    f"{target} sees the very storage that its disk lies on. A move copies the "
-                    "disk, so it can only go to storage of another host.",
-                )
-            )
-        if pool.path.rstrip("/") != here.path.rstrip("/"):
-            found.append(
-                Obstacle(
-                    "other_path",
-                    f"Its pool lies in {here.path} here and in {pool.path} on {target}; "
-                    "a disk that is carried names its image by its path. Move it while it runs.",
-                    stops_live=False,
-                )
-            )
-        return found
+        where = f"Its pool lies in {here.path} here and in {pool.path} on {target}"
+        if shared:
+            said = f"{where}. Mount the storage that both see in the same place."
+            return [Obstacle("other_path", said)]
+        said = f"{where}; a disk that is carried names its image by its path. Move it running."
+        return [Obstacle("other_path", said, stops_live=False)]
