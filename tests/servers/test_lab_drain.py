@@ -21,6 +21,7 @@ from tests.servers.test_lab_moves import (
     runs_on,
     worker_at_work,
 )
+from vpspanel.accounts.models import Account
 from vpspanel.events.actor import SYSTEM
 from vpspanel.servers import maintenance as service
 from vpspanel.servers.demo import Demo
@@ -50,6 +51,7 @@ def reaches(maintenance: Maintenance, state: str) -> float:
 
 
 def test_a_host_is_emptied_and_filled_again(lab: Lab, panel: Demo) -> None:
+    Account.objects.update(server_limit=2 * PAIRS)
     servers: list[Server] = []
     for number in range(PAIRS):
         pair = built(panel, [f"a{number}", f"b{number}"], group=f"apart{number}")
