@@ -139,9 +139,16 @@ class AccountAdmin(RecordedAdmin):
         "servers_used",
         "suspended_at",
         "suspended_reason",
+        "suspender",
         "created",
     )
-    readonly_fields = ("servers_used", "created")
+    readonly_fields = (
+        "servers_used",
+        "suspended_at",
+        "suspended_reason",
+        "suspender",
+        "created",
+    )
 
     class Media:
         css = STYLE

@@ -38,8 +38,20 @@ class User(AbstractUser):
         return self.email
 
 
+class Suspender(models.TextChoices):
+    """Who suspended, which says who may lift it."""
+
+    STAFF = "staff", "staff"
+    RESELLER = "reseller", "its reseller"
+    ABOVE = "above", "with the account above it"
+
+
 class Account(models.Model):
-    """Who pays. A reseller is the parent of other accounts."""
+    """Who pays. A reseller is the parent of other accounts.
+
+    An account stands at most two below the top. `suspended_at` is set on every account that a
+    suspension reaches, so that whoever asks looks at one row.
+    """
 
     name = models.CharField(max_length=120)
     parent = models.ForeignKey(
@@ -48,7 +60,10 @@ class Account(models.Model):
     server_limit = models.PositiveIntegerField(default=10)
     servers_used = models.PositiveIntegerField(default=0, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True)
-    suspended_reason = models.CharField(max_length=200, blank=True)
+    suspended_reason = models.CharField(
+        max_length=200, blank=True, help_text="The customer reads it"
+    )
+    suspender = models.CharField(max_length=12, choices=Suspender, blank=True)
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:

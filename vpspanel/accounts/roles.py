@@ -12,6 +12,13 @@ def acts_as_root(actor: Actor) -> bool:
     return actor.user is None and actor.via in ("command", "system")
 
 
+def acts_as_staff(actor: Actor) -> bool:
+    """True for staff in the admin, where model permissions were checked, and for root."""
+    if actor.via == "admin":
+        return actor.user is not None and actor.user.is_active and actor.user.is_staff
+    return acts_as_root(actor)
+
+
 def roles_of(actor: Actor) -> dict[int, Role]:
     """The role in each project that the actor has one in; a limited token is a reader."""
     if actor.token is not None:

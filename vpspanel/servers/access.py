@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.db.models import Q, QuerySet
 
 from vpspanel.accounts.models import Project, Role
-from vpspanel.accounts.roles import acts_as_root, role_in
+from vpspanel.accounts.roles import acts_as_staff, role_in
 from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
 from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
@@ -121,7 +121,7 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
     Raises `NotFound` to strangers, `Refused("forbidden")` to a smaller role.
     The staff's way in is the admin, where model permissions were checked.
     """
-    servers = Server.objects.all() if _is_staff_way(actor) else _servers_of(actor)
+    servers = Server.objects.all() if acts_as_staff(actor) else _servers_of(actor)
     servers = servers.select_related(
         "project__account", "server_type", "image", "location", "host", "placement_group"
     )
@@ -135,7 +135,7 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
 
 def get_action(actor: Actor, action_id: int) -> Action:
     """An action of a project that the actor sees. Raises `NotFound`."""
-    actions = Action.objects.all() if _is_staff_way(actor) else visible_actions(actor)
+    actions = Action.objects.all() if acts_as_staff(actor) else visible_actions(actor)
     action = actions.filter(pk=action_id).first()
     if action is None:
         raise NotFound("action")
@@ -158,15 +158,8 @@ def may(actor: Actor, server: Server, verb: Verb) -> bool:
 
 def need_staff(actor: Actor) -> None:
     """Raises `Refused("forbidden")` unless it is staff in the admin, a command, or the system."""
-    if not _is_staff_way(actor):
+    if not acts_as_staff(actor):
         raise Refused("forbidden", "Only the staff of the panel may do that.")
-
-
-def _is_staff_way(actor: Actor) -> bool:
-    """The admin has checked model permissions; commands and the system itself act as root."""
-    if actor.via == "admin":
-        return actor.user is not None and actor.user.is_active and actor.user.is_staff
-    return acts_as_root(actor)
 
 
 def _need_verb(actor: Actor, server: Server, verb: Verb) -> None:
@@ -179,7 +172,7 @@ def _need_verb(actor: Actor, server: Server, verb: Verb) -> None:
 
 
 def _need_role(actor: Actor, project_id: int, needed: Role, scope: Scope | None) -> None:
-    if _is_staff_way(actor):
+    if acts_as_staff(actor):
         return
     role = role_in(actor, project_id, scope)
     if role is None:
