@@ -13,7 +13,8 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from vpspanel.accounts.models import Account, Suspender
-from vpspanel.accounts.roles import acts_as_staff
+from vpspanel.accounts.roles import acts_as_staff, governs
+from vpspanel.accounts.tree import below, tree_of
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -28,19 +29,6 @@ LIFTS = {
     Suspender.STAFF: (Suspender.STAFF, Suspender.RESELLER, ""),
     Suspender.RESELLER: (Suspender.RESELLER,),
 }
-ALREADY = Refused("conflict", "It is suspended already.")
-NOT_SUSPENDED = Refused("conflict", "It is not suspended.")
-OF_STAFF = Refused("forbidden", "Our staff has suspended it. Please contact support.")
-
-
-def tree_of(account_id: int) -> Q:
-    """The account itself and all below it, as a condition on accounts."""
-    return Q(pk=account_id) | below(account_id)
-
-
-def below(account_id: int) -> Q:
-    """The accounts below it: its customers and, if those are resellers, theirs."""
-    return Q(parent=account_id) | Q(parent__parent=account_id)
 
 
 @transaction.atomic
@@ -60,7 +48,7 @@ def suspend(actor: Actor, account_id: int, *, reason: str) -> Sequence[int]:
     if not Account.objects.filter(fresh, pk=account_id).update(
         suspended_at=Coalesce("suspended_at", now), suspended_reason=reason, suspender=suspender
     ):
-        raise ALREADY
+        raise already()
     _say(actor, account, "suspended", f"was suspended: {reason}", reached)
     return reached
 
@@ -87,22 +75,32 @@ def unsuspend(actor: Actor, account_id: int) -> Sequence[int]:
     return lifted
 
 
-def suspender_of(actor: Actor, account_id: int) -> Suspender:
-    """As whom the actor may suspend that account. Raises `NotFound` for everybody else."""
+def suspender_of(actor: Actor, account_id: int, *, itself: bool = False) -> Suspender:
+    """As whom the actor may suspend that account. Raises `NotFound` for everybody else.
+
+    A reseller suspends those below and, with `itself`, its own.
+    """
     if acts_as_staff(actor) and Account.objects.filter(pk=account_id).exists():
         return Suspender.STAFF
+    if governs(actor, account_id, itself=itself):
+        return Suspender.RESELLER
     raise NotFound("account")
 
 
 def refuse_to_lift(suspender: Suspender, suspended_by: str, *, is_suspended: bool) -> None:
     """Raises `Refused` unless who acts as `suspender` may lift what `suspended_by` did."""
     if not is_suspended:
-        raise NOT_SUSPENDED
+        raise Refused("conflict", "It is not suspended.")
     if suspended_by == Suspender.ABOVE:
         message = "It is suspended with the account above it. Lift that suspension instead."
         raise Refused("conflict", message)
     if suspended_by not in LIFTS[suspender]:
-        raise OF_STAFF
+        raise Refused("forbidden", "Our staff has suspended it. Please contact support.")
+
+
+def already() -> Refused:
+    """The refusal of a second suspension."""
+    return Refused("conflict", "It is suspended already.")
 
 
 def clean_reason(reason: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.db.models import Q, QuerySet
 
-from vpspanel.accounts.models import Project, Role
+from vpspanel.accounts.models import ApiToken, Project, Role
 from vpspanel.accounts.roles import acts_as_staff, role_in
 from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
 from vpspanel.actions.models import Action
@@ -48,7 +48,7 @@ def visible_projects(actor: Actor) -> QuerySet[Project]:
     """The projects that the actor is a member of, or the one that its token is for."""
     projects = Project.objects.select_related("account")
     if actor.token is not None:
-        return projects.filter(pk=actor.token.project_id)
+        return projects.filter(pk=_project_of(actor.token))
     if actor.user is None or not actor.user.is_active:
         return projects.none()
     return projects.filter(members__user=actor.user)
@@ -62,7 +62,7 @@ def visible_servers(actor: Actor) -> QuerySet[Server]:
 def _servers_of(actor: Actor) -> QuerySet[Server]:
     """Those that the actor may know of."""
     if actor.token is not None:
-        servers = Server.objects.filter(project_id=actor.token.project_id)
+        servers = Server.objects.filter(project_id=_project_of(actor.token))
         chosen = actor.token.server_ids
         return servers.filter(pk__in=chosen) if chosen else servers
     if actor.user is None or not actor.user.is_active:
@@ -94,10 +94,15 @@ def visible_events(actor: Actor) -> QuerySet[Event]:
     return events
 
 
+def _project_of(token: ApiToken) -> int:
+    """The project that a token acts in; 0, which none is, for a reseller's that acts in none."""
+    return token.project_id or 0
+
+
 def _in_projects_of(actor: Actor) -> Q:
     """A token's project by its number: programs poll, and a list of one needs no subquery."""
     if actor.token is not None:
-        return Q(project_id=actor.token.project_id)
+        return Q(project_id=_project_of(actor.token))
     return Q(project_id__in=visible_projects(actor).values("pk"))
 
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 from hosts.models import HostStatus
 from vpspanel.accounts import suspension
 from vpspanel.accounts.models import Account, Suspender
-from vpspanel.accounts.suspension import ALREADY, LIFTS, YIELDS, clean_reason
+from vpspanel.accounts.suspension import LIFTS, YIELDS, already, clean_reason
 from vpspanel.actions import services as actions
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.errors import Refused
@@ -57,7 +57,7 @@ def suspend_server(actor: Actor, server_id: int, *, reason: str) -> Server:
             suspender=suspender,
             suspended_by=actor.user,
         ):
-            raise ALREADY if rows.exists() else Refused("conflict", "It is being deleted.")
+            raise already() if rows.exists() else Refused("conflict", "It is being deleted.")
         _say(actor, server, "server.suspended", f"Suspended: {reason}")
         for running in _running(Server.objects.filter(pk=server.pk)):
             _stop(running)
@@ -177,7 +177,7 @@ def _start_again(servers: QuerySet[Server]) -> None:
 def _suspender_of(actor: Actor, server: Server) -> Suspender:
     """As whom the actor may suspend a server that it sees. Raises `Refused` for customers."""
     try:
-        return suspension.suspender_of(actor, server.project.account_id)
+        return suspension.suspender_of(actor, server.project.account_id, itself=True)
     except Refused:
         message = "Only the staff or a reseller may suspend a server."
         raise Refused("forbidden", message) from None
