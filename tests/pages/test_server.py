@@ -14,8 +14,10 @@ from django.utils import timezone
 from hosts.models import Host, HostStatus
 from tests.world import World, work
 from vpspanel.actions.models import Action, ActionState, StepRecord
+from vpspanel.events.actor import SYSTEM
 from vpspanel.events.services import record_event
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
+from vpspanel.servers.suspending import suspend_account
 
 
 def page_of(client: Client, server: Server) -> str:
@@ -109,6 +111,15 @@ def test_suspended(world: World, alice: Client) -> None:
     assert "This server is suspended" in page
     assert "An invoice is overdue." in page
     assert 'id="shutdown" disabled' in page
+
+
+def test_suspended_with_its_account(world: World, alice: Client) -> None:
+    server = world.running()
+    suspend_account(SYSTEM, world.project.account_id, reason="An invoice is overdue.")
+    page = page_of(alice, server)
+    assert "This server is suspended" in page
+    assert "An invoice is overdue." in page
+    assert "Suspended</span>" in alice.get(reverse("servers:list")).content.decode()
 
 
 def test_a_host_that_does_not_answer_is_not_guessed_about(world: World, alice: Client) -> None:

@@ -17,6 +17,7 @@ from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
+from vpspanel.api.auth import PROJECT_HEADER, Whose
 from vpspanel.api.bodies import IdOrName
 from vpspanel.api.describing import Described, description_of
 from vpspanel.api.errors import STATUS_OF
@@ -145,6 +146,8 @@ class Operation(AutoSchema):
         for name, words in self.described.filters.items():
             known = _each({"type": "string", "enum": list(words)}) if words else {"type": "string"}
             found.append(_query(name, known))
+        if self.view.whose is not Whose.RESELLER:
+            found.append(_IN_PROJECT)
         return found
 
     def _postprocess_serializer_schema(self, schema: Schema, *_: Any) -> Schema:
@@ -183,6 +186,14 @@ def _answer(status: int, fields: Mapping[str, Any]) -> Schema:
 def _query(name: str, schema: Schema, description: str = "") -> Schema:
     about = {"description": description} if description else {}
     return {"name": name, "in": "query", "schema": schema, **about}
+
+
+_IN_PROJECT: Schema = {
+    "name": PROJECT_HEADER,
+    "in": "header",
+    "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
+    "description": "For the token of a reseller: the project in which it acts.",
+}
 
 
 def _each(schema: Schema) -> Schema:

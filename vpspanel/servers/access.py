@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from django.db.models import Q, QuerySet
 
-from vpspanel.accounts.models import Project, Role
-from vpspanel.accounts.roles import acts_as_root, role_in
+from vpspanel.accounts.models import ApiToken, Project, Role
+from vpspanel.accounts.roles import acts_as_staff, role_in
 from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
 from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
@@ -48,7 +48,7 @@ def visible_projects(actor: Actor) -> QuerySet[Project]:
     """The projects that the actor is a member of, or the one that its token is for."""
     projects = Project.objects.select_related("account")
     if actor.token is not None:
-        return projects.filter(pk=actor.token.project_id)
+        return projects.filter(pk=_project_of(actor.token))
     if actor.user is None or not actor.user.is_active:
         return projects.none()
     return projects.filter(members__user=actor.user)
@@ -62,7 +62,7 @@ def visible_servers(actor: Actor) -> QuerySet[Server]:
 def _servers_of(actor: Actor) -> QuerySet[Server]:
     """Those that the actor may know of."""
     if actor.token is not None:
-        servers = Server.objects.filter(project_id=actor.token.project_id)
+        servers = Server.objects.filter(project_id=_project_of(actor.token))
         chosen = actor.token.server_ids
         return servers.filter(pk__in=chosen) if chosen else servers
     if actor.user is None or not actor.user.is_active:
@@ -94,10 +94,15 @@ def visible_events(actor: Actor) -> QuerySet[Event]:
     return events
 
 
+def _project_of(token: ApiToken) -> int:
+    """The project that a token acts in; 0, which none is, for a reseller's that acts in none."""
+    return token.project_id or 0
+
+
 def _in_projects_of(actor: Actor) -> Q:
     """A token's project by its number: programs poll, and a list of one needs no subquery."""
     if actor.token is not None:
-        return Q(project_id=actor.token.project_id)
+        return Q(project_id=_project_of(actor.token))
     return Q(project_id__in=visible_projects(actor).values("pk"))
 
 
@@ -121,7 +126,7 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
     Raises `NotFound` to strangers, `Refused("forbidden")` to a smaller role.
     The staff's way in is the admin, where model permissions were checked.
     """
-    servers = Server.objects.all() if _is_staff_way(actor) else _servers_of(actor)
+    servers = Server.objects.all() if acts_as_staff(actor) else _servers_of(actor)
     servers = servers.select_related(
         "project__account", "server_type", "image", "location", "host", "placement_group"
     )
@@ -135,7 +140,7 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
 
 def get_action(actor: Actor, action_id: int) -> Action:
     """An action of a project that the actor sees. Raises `NotFound`."""
-    actions = Action.objects.all() if _is_staff_way(actor) else visible_actions(actor)
+    actions = Action.objects.all() if acts_as_staff(actor) else visible_actions(actor)
     action = actions.filter(pk=action_id).first()
     if action is None:
         raise NotFound("action")
@@ -158,15 +163,8 @@ def may(actor: Actor, server: Server, verb: Verb) -> bool:
 
 def need_staff(actor: Actor) -> None:
     """Raises `Refused("forbidden")` unless it is staff in the admin, a command, or the system."""
-    if not _is_staff_way(actor):
+    if not acts_as_staff(actor):
         raise Refused("forbidden", "Only the staff of the panel may do that.")
-
-
-def _is_staff_way(actor: Actor) -> bool:
-    """The admin has checked model permissions; commands and the system itself act as root."""
-    if actor.via == "admin":
-        return actor.user is not None and actor.user.is_active and actor.user.is_staff
-    return acts_as_root(actor)
 
 
 def _need_verb(actor: Actor, server: Server, verb: Verb) -> None:
@@ -179,7 +177,7 @@ def _need_verb(actor: Actor, server: Server, verb: Verb) -> None:
 
 
 def _need_role(actor: Actor, project_id: int, needed: Role, scope: Scope | None) -> None:
-    if _is_staff_way(actor):
+    if acts_as_staff(actor):
         return
     role = role_in(actor, project_id, scope)
     if role is None:

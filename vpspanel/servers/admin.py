@@ -35,6 +35,7 @@ from vpspanel.servers.admin_host import server_figures, server_graphs
 from vpspanel.servers.admin_hosts import record_changes
 from vpspanel.servers.admin_moves import move_page
 from vpspanel.servers.admin_placement import placement_page
+from vpspanel.servers.admin_suspending import SuspendServers, offer_suspension_of_accounts
 from vpspanel.servers.admin_verbs import VerbActions
 from vpspanel.servers.models import (
     MICROS,
@@ -50,6 +51,7 @@ TONES = {"green": "good", "blue": "busy", "yellow": "warn", "red": "bad"}
 LATEST = 15  # actions and events that a server's page shows
 
 record_changes()
+offer_suspension_of_accounts()
 
 
 class PrimaryIPInline(ReadOnlyInline):
@@ -61,8 +63,10 @@ class PrimaryIPInline(ReadOnlyInline):
 
 
 @admin.register(Server)
-class ServerAdmin(VerbActions, ActingAdmin):
+class ServerAdmin(SuspendServers, VerbActions, ActingAdmin):
     """All servers, deleted ones included."""
+
+    actions = (*VerbActions.actions, *SuspendServers.actions)
 
     list_display = (
         "name",
@@ -75,7 +79,15 @@ class ServerAdmin(VerbActions, ActingAdmin):
         "seen",
         "created",
     )
-    list_filter = ("lifecycle", "power_seen", "location", "host", "server_type", "image")
+    list_filter = (
+        "lifecycle",
+        "power_seen",
+        ("suspended_at", admin.EmptyFieldListFilter),
+        "location",
+        "host",
+        "server_type",
+        "image",
+    )
     list_select_related = ("project__account", "host", "server_type", "image")
     search_fields = (
         "name",
@@ -122,6 +134,7 @@ class ServerAdmin(VerbActions, ActingAdmin):
                     "protect_rebuild",
                     "suspended_at",
                     "suspended_reason",
+                    "suspender",
                     "suspended_by",
                     "seed_secret_since",
                 )

@@ -133,6 +133,20 @@ POWER_OFF = registry.add(
     )
 )
 
+SUSPEND = registry.add(
+    Command(
+        "suspend",
+        title="Stop for its suspension",
+        done="Stopped: it is suspended",
+        failed="It is suspended, and could not be stopped yet",
+        deadline=180,
+        steps=(
+            Step("ask", "Asking the operating system", power_steps.ask_to_stop),
+            Step("stop", "Waiting for the operating system", power_steps.stop_in_time),
+        ),
+    )
+)
+
 REBOOT = registry.add(
     Command(
         "reboot",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hosts.models import Image
+from vpspanel.accounts.models import Account
+from vpspanel.accounts.resellers import CUSTOMERS_PER_RESELLER
 from vpspanel.accounts.scopes import lacks_scope
 from vpspanel.accounts.services import KEYS_PER_PROJECT
 from vpspanel.accounts.token_services import TOKENS_PER_PROJECT
@@ -16,12 +18,22 @@ from vpspanel.servers.snapshots import PER_PROJECT
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One of them. `shared_by` is what counts together: the account or the project."""
+    """One of them. `shared_by` is what counts together: project, account, or reseller with all."""
 
     name: str
     shared_by: str
     limit: int
     used: int
+
+
+def limits_of_reseller(account: Account) -> list[Limit]:
+    """Those of a reseller, for itself and its customers together."""
+    customers = Account.objects.filter(parent=account, deleted_at=None).count()
+    return [
+        Limit("servers", "reseller", account.server_limit, account.servers_used),
+        Limit("accounts", "reseller", CUSTOMERS_PER_RESELLER, customers),
+        Limit("api_tokens", "reseller", TOKENS_PER_PROJECT, account.api_tokens.count()),
+    ]
 
 
 def limits_of(actor: Actor, project_id: int) -> list[Limit]:

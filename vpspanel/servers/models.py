@@ -8,13 +8,14 @@ word that people read is computed from them in `states.py`.
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 from hosts.models import Host, Image, IPAddress, Location
-from vpspanel.accounts.models import Project
+from vpspanel.accounts.models import Project, Suspender
 from vpspanel.actions.models import Action
 from vpspanel.servers import (
     models_announcement,  # noqa: F401 - Django finds all models here
@@ -151,7 +152,10 @@ class Server(models.Model):
 
     lifecycle = models.CharField(max_length=16, choices=Lifecycle, default=Lifecycle.CREATING)
     suspended_at = models.DateTimeField(null=True, blank=True)
-    suspended_reason = models.CharField(max_length=200, blank=True)
+    suspended_reason = models.CharField(
+        max_length=200, blank=True, help_text="The customer reads it"
+    )
+    suspender = models.CharField(max_length=12, choices=Suspender, blank=True)
     suspended_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
     )
@@ -209,6 +213,11 @@ class Server(models.Model):
         indexes = [
             models.Index(fields=("project", "lifecycle", "name"), name="server_list"),
             models.Index(fields=("host", "lifecycle"), name="server_on_host"),
+            models.Index(
+                fields=("suspended_at",),
+                condition=Q(suspended_at__isnull=False),
+                name="server_suspended",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -217,7 +226,19 @@ class Server(models.Model):
     @property
     def is_suspended(self) -> bool:
         """True while it or the whole account is suspended."""
-        return (self.suspended_at or self.project.account.suspended_at) is not None
+        return self.suspended_since is not None
+
+    @property
+    def suspended_since(self) -> datetime | None:
+        """Since when it or its account is suspended; None if neither is."""
+        return self.suspended_at or self.project.account.suspended_at
+
+    @property
+    def suspension_reason(self) -> str:
+        """Why, for the customer; "" if nobody said so."""
+        if self.suspended_at is not None:
+            return self.suspended_reason
+        return self.project.account.suspended_reason
 
     def disk_volume(self, generation: int | None = None) -> str:
         """Name of its disk; `generation` defaults to the one in use."""
@@ -287,11 +308,14 @@ class OrderKey(models.Model):
 
 
 class Restart(models.Model):
-    """A server that stopped with its host's boot and is to be started again."""
+    """A server to be started again: it stopped with its host's boot, or was suspended."""
 
     server = models.OneToOneField(Server, models.CASCADE, related_name="restart")
     host = models.ForeignKey(Host, models.CASCADE, related_name="+")
-    since = models.DateTimeField(help_text="When the boot of the host was seen")
+    after_suspension = models.BooleanField(default=False, help_text="Otherwise after a boot")
+    since = models.DateTimeField(
+        help_text="When the boot of the host was seen, or the suspension was lifted"
+    )
     tries = models.PositiveSmallIntegerField(default=0)
     next_try = models.DateTimeField()
     given_up = models.BooleanField(
@@ -299,8 +323,7 @@ class Restart(models.Model):
     )
 
     class Meta:
-        verbose_name = "restart after a boot"
-        verbose_name_plural = "restarts after a boot"
+        verbose_name = "restart"
         ordering = ("next_try", "pk")
 
     def __str__(self) -> str:

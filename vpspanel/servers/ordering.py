@@ -23,7 +23,7 @@ from vpspanel.accounts.scopes import Scope
 from vpspanel.accounts.services import claim_server_slot
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import submit
-from vpspanel.errors import Refused
+from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
 from vpspanel.labels import check_labels
@@ -269,6 +269,8 @@ def _sell(
         mac=_new_mac(),
     )
     claim_server_slot(project.account_id)
+    if not Project.objects.filter(pk=project.pk, deleted_at=None).exists():
+        raise NotFound("project")  # it was deleted while that row was waited for
     claim = claim_capacity(
         server.uuid,
         need_of(server_type),

@@ -97,6 +97,7 @@ _COMMAND_STATUS = {
     "power_on": Status.STARTING,
     "shutdown": Status.STOPPING,
     "power_off": Status.STOPPING,
+    "suspend": Status.STOPPING,
     "reboot": Status.RESTARTING,
     "reset": Status.RESTARTING,
     "rebuild": Status.REBUILDING,
@@ -239,6 +240,7 @@ _IN_WORDS = {
     "scrub_seed": "the clean-up after its first boot",
     "scrub_rescue_seed": "the clean-up after its rescue",
     "migrate": "its move to another host",
+    "suspend": "its stop",
 }
 
 

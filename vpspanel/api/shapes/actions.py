@@ -50,6 +50,8 @@ COMMANDS = {
     "rebuild": "rebuild_server",
     "delete": "delete_server",
     "change_type": "change_server_type",
+    "suspend": "suspend_server",
+    "unsuspend": "unsuspend_server",
 }
 STATES: dict[ActionStatus, tuple[ActionState, ...]] = {
     "running": (ActionState.QUEUED, ActionState.RUNNING, ActionState.PARKED),
