@@ -93,6 +93,7 @@ def _new(host: Host | None, finding: Finding, server: Server | None, at: datetim
         level=finding.level.value,
         message=finding.message[:500],
         remedy=remedy_of(finding),
+        facts=dict(finding.facts),
         host=host,
         server=server,
         first_seen=at,
@@ -117,6 +118,7 @@ def _seen_again(row: Difference, finding: Finding, at: datetime) -> None:
         "last_seen": at,
         "message": message,
         "remedy": remedy_of(finding),
+        "facts": dict(finding.facts),
         "level": finding.level.value,
     }
     if state != row.state:

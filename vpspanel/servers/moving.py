@@ -162,6 +162,9 @@ class _Outlook:
         return [*found, *self._of_disks(target, best)]
 
     def _of_disks(self, target: Host, best: Candidate) -> list[Obstacle]:
+        if self.server.has_adopted_disk:
+            sentence = "It was taken over with its disk, which stands on no image of the library."
+            return [Obstacle("adopted_disk", f"{sentence} It can be moved once it is rebuilt.")]
         if self.image is None:
             sentence = "Its image is no longer in the library, and its disk stands on it."
             return [Obstacle("image_gone", f"{sentence} Upload it again, or rebuild the server.")]

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from vpspanel.accounts.models import Project
+from vpspanel.accounts.finding import project_named
 from vpspanel.accounts.scopes import Scope
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         try:
             made = create_limited_token(
                 Actor(user=None, via="command"),
-                project=_project(options["project"]),
+                project=project_named(options["project"]),
                 name=options["name"],
                 may_write=options["write"],
                 expires=timezone.now() + timedelta(days=days) if days else options["expires"],
@@ -62,17 +62,3 @@ def _moment(text: str) -> datetime:
     except ValueError:
         raise ArgumentTypeError(f"{text} is not a time such as 2030-01-31T12:00Z") from None
     return found if timezone.is_aware(found) else timezone.make_aware(found)
-
-
-def _project(named: str) -> Project:
-    projects = Project.objects.order_by("pk")
-    if "@" in named:
-        projects = projects.filter(members__user__email=named, members__role="owner")
-    elif named.isdecimal():
-        projects = projects.filter(pk=int(named))
-    else:
-        projects = projects.none()
-    project = projects.first()
-    if project is None:
-        raise CommandError(f"There is no project {named}.")
-    return project
