@@ -14,6 +14,7 @@ from hosts.virt.driver import Driver
 from hosts.virt.spec import DomainSeen, Power
 from vpspanel.actions.models import OPEN_STATES, Action
 from vpspanel.servers.adoptable import facts_of
+from vpspanel.servers.audit_definitions import wrong_definition
 from vpspanel.servers.audit_findings import Finding, Level, Repair
 from vpspanel.servers.audit_look import Look, Records, host_subject, uuid_in
 from vpspanel.servers.audit_records import is_buried
@@ -94,6 +95,18 @@ def check_domain(look: Look, records: Records, domain: DomainSeen) -> Iterator[F
             wrong = ", ".join(sorted(set(domain.disks) ^ expected))
             message = f"Its disks are not those recorded: {wrong}"
             yield _error("domain_disks", subject, message, server.uuid)
+        else:
+            yield from _check_definition(look, server, subject)
+
+
+def _check_definition(look: Look, server: Server, subject: str) -> Iterator[Finding]:
+    """What its next start makes is what the records say."""
+    definition = look.definitions.get(server.uuid)
+    if definition is None or server.lifecycle != Lifecycle.ACTIVE:
+        return
+    wrong = wrong_definition(server, look.host, definition)
+    if wrong:
+        yield _error("domain_definition", subject, f"It is defined with {wrong}", server.uuid)
 
 
 def _foreign(look: Look, subject: str, server: Server | None, domain: DomainSeen) -> Finding:

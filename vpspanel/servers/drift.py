@@ -34,6 +34,7 @@ PASSING = frozenset({"upload_recent"})  # will be gone, or another finding, soon
 RESTORED = {
     "filter_missing": "make its filter again",
     "domain_missing": "define its guest again, which is off then",
+    "domain_definition": "define its guest as recorded, from its next start on",
     "domain_disks": "define its guest as recorded, from its next start on",
 }
 
