@@ -64,8 +64,10 @@ class Blueprint:
         )
 
     def _disks(self) -> tuple[DiskSpec, ...]:
+        """A guest that was taken over has no seed: its cloud-init would begin a new instance."""
         server = self.server
-        return (_disk(server, server.disk_volume(), "vda", boot=1), _seed(server, "vdb"))
+        disk = _disk(server, server.disk_volume(), "vda", boot=1)
+        return (disk,) if server.has_adopted_disk else (disk, _seed(server, "vdb"))
 
     def _rescue_disks(self) -> tuple[DiskSpec, ...]:
         """Its own seed is left out: the rescue system has one of its own."""

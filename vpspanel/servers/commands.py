@@ -5,6 +5,7 @@ from __future__ import annotations
 from vpspanel.actions.command import Command, Step, registry
 from vpspanel.actions.models import Action, ActionState
 from vpspanel.servers import (
+    adopting_steps,  # noqa: F401 - registers its own
     drift_steps,  # noqa: F401 - registers its own
     loss_commands,  # noqa: F401 - registers its own
     moving_commands,  # noqa: F401 - registers its own

@@ -24,6 +24,7 @@ from vpspanel.servers import (
 )
 
 MICROS = 1_000_000
+FIRST_DISK = 1  # the generation of the disk that a server begins with
 KEEPS_WISH = "keeps_wish"  # argument of an action whose failure changes nothing that is wanted
 # The columns of a server that hold secrets, as they are when they hold none.
 NO_SECRETS: dict[str, bytes | str] = {
@@ -147,7 +148,14 @@ class Server(models.Model):
     mac = models.CharField(max_length=17, unique=True)
     pool = models.CharField(max_length=64, blank=True, help_text="libvirt pool of its disks")
     disk_generation = models.PositiveIntegerField(
-        default=1, help_text="Part of the disk's name; a rebuild makes the next one"
+        default=FIRST_DISK, help_text="Part of the disk's name; a rebuild makes the next one"
+    )
+
+    adopted_name = models.CharField(
+        max_length=128, blank=True, help_text="Of a guest that was taken over: its name on its host"
+    )
+    adopted_disk = models.CharField(
+        max_length=200, blank=True, help_text="The volume that it came with, until it is rebuilt"
     )
 
     lifecycle = models.CharField(max_length=16, choices=Lifecycle, default=Lifecycle.CREATING)
@@ -240,9 +248,29 @@ class Server(models.Model):
             return self.suspended_reason
         return self.project.account.suspended_reason
 
+    @property
+    def has_adopted_disk(self) -> bool:
+        """It runs on the disk that it came with: no image is below it, and there is no seed."""
+        return bool(self.adopted_disk) and self.disk_generation == FIRST_DISK
+
     def disk_volume(self, generation: int | None = None) -> str:
         """Name of its disk; `generation` defaults to the one in use."""
-        return f"vps-{self.uuid}-{generation or self.disk_generation}.qcow2"
+        number = generation or self.disk_generation
+        if self.adopted_disk and number == FIRST_DISK:
+            return self.adopted_disk
+        return f"vps-{self.uuid}-{number}.qcow2"
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """Names of its disk and of its seed, if it has one."""
+        disk = self.disk_volume()
+        return (disk,) if self.has_adopted_disk else (disk, self.seed_volume)
+
+    def owns_volume(self, name: str) -> bool:
+        """Whether a volume of its pool is one of its own, by its name."""
+        return name.startswith(f"vps-{self.uuid}-") or (
+            bool(self.adopted_disk) and name == self.adopted_disk
+        )
 
     @property
     def seed_volume(self) -> str:
@@ -262,7 +290,7 @@ class Server(models.Model):
     @property
     def domain_name(self) -> str:
         """Name of its domain: never the customer's text."""
-        return f"vps-{self.uuid}"
+        return self.adopted_name or f"vps-{self.uuid}"
 
     @property
     def filter_name(self) -> str:

@@ -266,7 +266,7 @@ def _sell(
         vcpus=server_type.vcpus,
         memory_mib=server_type.memory_mib,
         disk_gib=server_type.disk_gib,
-        mac=_new_mac(),
+        mac=new_mac(),
     )
     claim_server_slot(project.account_id)
     if not Project.objects.filter(pk=project.pk, deleted_at=None).exists():
@@ -367,7 +367,7 @@ def _name_taken(name: str, error: IntegrityError) -> Refused:
     return Refused("conflict", "Somebody ordered at the same moment. Please try again.")
 
 
-def _new_mac() -> str:
+def new_mac() -> str:
     """A MAC address with KVM's customary locally administered prefix, unused so far."""
     while True:
         tail = secrets.token_bytes(4)

@@ -242,6 +242,9 @@ class _Outlook:
 
     def _of_disks(self, target: Host, best: Candidate) -> list[Obstacle]:
         pool = self.around.pools[best.pool_id]
+        if self.server.has_adopted_disk:
+            sentence = "It was taken over with its disk, which stands on no image of the library."
+            return [Obstacle("adopted_disk", f"{sentence} It can be moved once it is rebuilt.")]
         if self._is_shared(best.pool_id):
             return self._of_paths(target, pool, shared=True)
         if self.image is None:

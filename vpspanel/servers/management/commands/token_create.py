@@ -9,7 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from vpspanel.accounts.models import Account, Project
+from vpspanel.accounts.finding import project_named
+from vpspanel.accounts.models import Account
 from vpspanel.accounts.scopes import Scope
 from vpspanel.accounts.token_services import MadeToken, create_reseller_token
 from vpspanel.errors import Refused
@@ -56,7 +57,7 @@ class Command(BaseCommand):
 def _of_project(options: dict[str, Any]) -> MadeToken:
     return create_limited_token(
         ROOT,
-        project=_project(options["project"]),
+        project=project_named(options["project"]),
         scopes=options["scopes"],
         servers=options["servers"],
         **_wanted(options),
@@ -90,17 +91,3 @@ def _moment(text: str) -> datetime:
     except ValueError:
         raise ArgumentTypeError(f"{text} is not a time such as 2030-01-31T12:00Z") from None
     return found if timezone.is_aware(found) else timezone.make_aware(found)
-
-
-def _project(named: str) -> Project:
-    projects = Project.objects.filter(deleted_at=None).order_by("pk")
-    if "@" in named:
-        projects = projects.filter(members__user__email=named, members__role="owner")
-    elif named.isdecimal():
-        projects = projects.filter(pk=int(named))
-    else:
-        projects = projects.none()
-    project = projects.first()
-    if project is None:
-        raise CommandError(f"There is no project {named}.")
-    return project
