@@ -137,6 +137,7 @@ class AccountAdmin(RecordedAdmin):
         "parent",
         "server_limit",
         "servers_used",
+        "address_limit",
         "suspended_at",
         "suspended_reason",
         "created",

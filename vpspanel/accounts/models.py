@@ -47,6 +47,9 @@ class Account(models.Model):
     )
     server_limit = models.PositiveIntegerField(default=10)
     servers_used = models.PositiveIntegerField(default=0, editable=False)
+    address_limit = models.PositiveIntegerField(
+        default=10, help_text="Addresses that are kept without a server, or after its end"
+    )
     suspended_at = models.DateTimeField(null=True, blank=True)
     suspended_reason = models.CharField(max_length=200, blank=True)
     created = models.DateTimeField(auto_now_add=True)
