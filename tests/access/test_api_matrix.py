@@ -27,12 +27,14 @@ from tests.world import World, make_world
 from vpspanel.accounts.models import Account, ApiToken, Project, SSHKey
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import record_done
+from vpspanel.api import primary_ips
 from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.server_actions import UNSUPPORTED, VERBS
 from vpspanel.servers.images import image_owner
-from vpspanel.servers.models import PlacementGroup, Server
+from vpspanel.servers.models import PlacementGroup, PrimaryIP, Server
 from vpspanel.webhooks.models import Delivery, Webhook
 
+ADDRESS_VERBS = (*primary_ips.VERBS, *primary_ips.UNSUPPORTED)
 # What everybody's is the same for all; what is a project's is not there for others.
 EVERYBODYS, PROJECTS, MINE = "everybody's", "the project's", "one of the project's"
 # What is there for a reseller's programs only; and what is a project's or, without one, theirs.
@@ -63,7 +65,11 @@ PLAN: dict[str, tuple[str, str]] = {
     "image_action": (MINE, "GET"),
     "primary_ips": (PROJECTS, "GET POST"),
     "primary_ip": (MINE, "GET PUT DELETE"),
-    "primary_ip_verb:assign": (MINE, "POST"),
+    "primary_ips_actions": (PROJECTS, "GET"),
+    "primary_ips_action": (MINE, "GET"),
+    "primary_ip_actions": (MINE, "GET"),
+    "primary_ip_action": (MINE, "GET"),
+    **{f"primary_ip_verb:{verb}": (MINE, "POST") for verb in ADDRESS_VERBS},
     "events": (PROJECTS, "GET"),
     "limits": (EITHERS, "GET"),
     "stock": (EVERYBODYS, "GET"),
@@ -124,12 +130,14 @@ def world(db: None) -> World:
     Account.objects.filter(pk=seller.pk).update(servers_used=1)
     program(world.project, name="own")
     PlacementGroup.objects.create(project=world.project, name="apart")
-    record_done(
-        "change_protection",
-        resource=("image", image.pk),
-        actor=world.alice,
-        project_id=world.project.pk,
-    )
+    ip = PrimaryIP.objects.order_by("pk")[0]
+    for resource in (("image", image.pk), ("primary_ip", ip.pk)):
+        record_done(
+            "change_protection",
+            resource=resource,
+            actor=world.alice,
+            project_id=world.project.pk,
+        )
     return world
 
 
@@ -159,7 +167,8 @@ def address(name: str) -> str:
     name, _, verb = name.partition(":")
     route = dict(all_addresses())[f"api:{name}"]
     server, image = Server.objects.get(), Image.objects.get(owner__isnull=False)
-    action = Action.objects.filter(resource_type="image" if name.startswith("image") else "server")
+    kinds = [kind for kind in ("image", "primary_ip") if name.startswith(kind)]
+    action = Action.objects.filter(resource_type=kinds[0] if kinds else "server")
     action_id = action.order_by("pk")[0].pk
     pks = {
         "servers": server.pk,
@@ -195,6 +204,7 @@ def records() -> dict[str, Any]:
         "images": list(Image.objects.values()),
         "webhooks": list(Webhook.objects.values()),
         "groups": list(PlacementGroup.objects.values()),
+        "addresses": list(PrimaryIP.objects.values()),
         "deliveries": list(Delivery.objects.values()),
         "tokens": list(ApiToken.objects.values_list("pk", "digest", "may_write", "name")),
         "accounts": list(Account.objects.values()),

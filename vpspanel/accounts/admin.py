@@ -168,6 +168,7 @@ class AccountAdmin(RecordedAdmin):
         "is_reseller",
         "server_limit",
         "servers_used",
+        "address_limit",
         "suspended_at",
         "suspended_reason",
         "suspender",

@@ -67,6 +67,9 @@ class Account(models.Model):
     servers_used = models.PositiveIntegerField(
         default=0, editable=False, help_text="With those of the accounts below"
     )
+    address_limit = models.PositiveIntegerField(
+        default=10, help_text="Addresses that are kept without a server, or after its end"
+    )
     suspended_at = models.DateTimeField(null=True, blank=True)
     suspended_reason = models.CharField(
         max_length=200, blank=True, help_text="The customer reads it"

@@ -92,6 +92,7 @@ v1: list[URLPattern] = [
         name="image_protection",
     ),
     path("primary_ips", primary_ips.PrimaryIPs.as_view(), name="primary_ips"),
+    *_actions("primary_ips", "primary_ip", actions.PrimaryIPActions),
     path("primary_ips/<id:pk>", primary_ips.OnePrimaryIP.as_view(), name="primary_ip"),
     path(
         "primary_ips/<id:pk>/actions/<slug:verb>",

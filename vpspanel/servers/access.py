@@ -15,7 +15,7 @@ from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
-from vpspanel.servers.models import Lifecycle, PrimaryIP, Server
+from vpspanel.servers.models import Leaving, Lifecycle, PrimaryIP, Server
 from vpspanel.servers.states import RULES, Verb
 
 # A verb that is missing here is not for tokens with scopes or for single servers.
@@ -32,6 +32,8 @@ SCOPE_OF = {
     Verb.CHANGE_TYPE: Scope.CHANGE,
     Verb.RENAME: Scope.CHANGE,
     Verb.CHANGE_PROTECTION: Scope.CHANGE,
+    Verb.ASSIGN_PRIMARY_IP: Scope.CHANGE,
+    Verb.UNASSIGN_PRIMARY_IP: Scope.CHANGE,
     Verb.CREATE_IMAGE: Scope.IMAGES,
     Verb.DELETE: Scope.DELETE,
     Verb.CONSOLE: Scope.CONSOLE,
@@ -79,8 +81,11 @@ def visible_actions(actor: Actor) -> QuerySet[Action]:
 
 
 def visible_primary_ips(actor: Actor) -> QuerySet[PrimaryIP]:
-    """The addresses of those projects; of its servers alone, if the token is for some only."""
-    addresses = PrimaryIP.objects.filter(_in_projects_of(actor))
+    """The addresses of those projects; of its servers alone, if the token is for some only.
+
+    Without those that are given back as soon as their hosts have let go of them.
+    """
+    addresses = PrimaryIP.objects.filter(_in_projects_of(actor)).exclude(leaving=Leaving.FOR_GOOD)
     if actor.token is not None and actor.token.server_ids:
         return addresses.filter(server_id__in=actor.token.server_ids)
     return addresses

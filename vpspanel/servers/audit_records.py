@@ -246,10 +246,13 @@ def check_claims() -> Iterator[Finding]:
 
 
 def check_addresses() -> Iterator[Finding]:
-    """Every address that is taken is a primary IP of the live server that took it."""
+    """Every address that is taken is a primary IP of the live server that took it, or of none."""
     owners = live_servers().filter(uuid=OuterRef("owner"))
+    itself = PrimaryIP.objects.filter(
+        uuid=OuterRef("owner"), address=OuterRef("pk"), server__isnull=True
+    )
     taken = IPAddress.objects.filter(owner__isnull=False)
-    for address in taken.filter(~Exists(owners)):
+    for address in taken.filter(~Exists(owners), ~Exists(itself)):
         yield _held_by_nobody(
             "address_without_owner",
             f"address {address.address}",
@@ -264,14 +267,15 @@ def check_addresses() -> Iterator[Finding]:
             f"address {address.address}",
             f"{address.owner} holds it, but it is not among its primary IPs",
         )
-    astray = PrimaryIP.objects.filter(server__isnull=False).exclude(
-        address__owner=F("server__uuid")
-    )
-    for ip in astray.select_related("address"):
+    with_server = Q(server__isnull=False, address__owner=F("server__uuid"))
+    alone = Q(server__isnull=True, address__owner=F("uuid"))
+    for ip in PrimaryIP.objects.exclude(with_server | alone).select_related("address"):
         yield _error(
             "primary_ip_astray",
             f"primary IP {ip.pk} ({ip.address.address})",
-            "Its server does not hold the address",
+            "Its server does not hold the address"
+            if ip.server_id
+            else "No server has it, and somebody holds the address",
         )
 
 

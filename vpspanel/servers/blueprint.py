@@ -22,6 +22,8 @@ from hosts.virt.spec import DiskSpec, DomainSpec, FilterSpec, NicSpec
 from vpspanel.servers.models import Server
 
 SEED_BYTES = 1024 * 1024
+# Else cloud-init applies the network configuration of the seed at the first boot only.
+NETWORK_AT_EACH_BOOT = {"updates": {"network": {"when": ["boot-new-instance", "boot"]}}}
 _FILTER_NAMESPACE = uuid.UUID("5ae4b2f0-6a2b-4f7e-9d5c-0a3d6b1f8c11")
 
 
@@ -181,7 +183,11 @@ def _default_route(own: str, gateway: str) -> dict[str, Any]:
 
 def _vendor_data(secrets: Secrets, boot_hash: str) -> dict[str, Any]:
     """Our part: root may log in with the key, or with the password if one was made."""
-    config: dict[str, Any] = {"disable_root": False, "ssh_pwauth": bool(secrets.root_password_hash)}
+    config: dict[str, Any] = {
+        "disable_root": False,
+        "ssh_pwauth": bool(secrets.root_password_hash),
+        **NETWORK_AT_EACH_BOOT,
+    }
     if secrets.root_password_hash:
         config["chpasswd"] = {
             "expire": False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from vpspanel.actions.command import Command, Step, registry
 from vpspanel.actions.models import Action, ActionState
 from vpspanel.servers import (
+    address_steps,  # noqa: F401 - registers its own
     adopting_steps,  # noqa: F401 - registers its own
     drift_steps,  # noqa: F401 - registers its own
     loss_commands,  # noqa: F401 - registers its own
@@ -26,7 +27,8 @@ def _activate(action: Action) -> None:
 
 
 def _never_built(action: Action) -> None:
-    bury(action.resource_id, failed_reason=action.error_message or "It was cancelled.")
+    reason = action.error_message or "It was cancelled."
+    bury(action.resource_id, failed_reason=reason, keep=action.args.get("own_addresses"))
 
 
 def _gone(action: Action) -> None:

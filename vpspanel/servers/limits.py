@@ -12,6 +12,7 @@ from vpspanel.accounts.services import KEYS_PER_PROJECT
 from vpspanel.accounts.token_services import TOKENS_PER_PROJECT
 from vpspanel.events.actor import Actor
 from vpspanel.servers.access import get_project
+from vpspanel.servers.addresses import kept_addresses
 from vpspanel.servers.images import image_owner
 from vpspanel.servers.snapshots import PER_PROJECT
 
@@ -45,9 +46,11 @@ def limits_of(actor: Actor, project_id: int) -> list[Limit]:
     project = get_project(actor, project_id)
     if actor.token is not None and actor.token.server_ids:
         raise lacks_scope(None)
+    addresses = kept_addresses(project.account_id).count()
     snapshots = Image.objects.filter(owner=image_owner(project_id)).count()
     return [
         Limit("servers", "account", project.account.server_limit, project.account.servers_used),
+        Limit("primary_ips", "account", project.account.address_limit, addresses),
         Limit("snapshots", "project", PER_PROJECT, snapshots),
         Limit("ssh_keys", "project", KEYS_PER_PROJECT, project.ssh_keys.count()),
         Limit("api_tokens", "project", TOKENS_PER_PROJECT, project.api_tokens.count()),

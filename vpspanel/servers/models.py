@@ -298,21 +298,34 @@ class Server(models.Model):
         return f"vps-{self.uuid}"
 
 
-class PrimaryIP(models.Model):
-    """A public address that a server owns."""
+class Leaving(models.TextChoices):
+    """Whether an address is just being taken from its server."""
 
+    NOT = "", "no"
+    KEPT = "kept", "it is kept"
+    FOR_GOOD = "for_good", "it is given back"
+
+
+class PrimaryIP(models.Model):
+    """A public address of a project. Its server holds it; without one it holds itself."""
+
+    uuid = models.UUIDField(
+        default=uuid.uuid4, unique=True, editable=False, help_text="Who holds it without a server"
+    )
     project = models.ForeignKey(Project, models.PROTECT, related_name="primary_ips")
     server = models.ForeignKey(Server, models.SET_NULL, null=True, related_name="primary_ips")
     address = models.OneToOneField(IPAddress, models.PROTECT, related_name="primary_ip")
     name = models.CharField(max_length=80)
-    auto_delete = models.BooleanField(default=True)
+    auto_delete = models.BooleanField(default=True, help_text="It goes with its server")
     protect_delete = models.BooleanField(default=False)
+    leaving = models.CharField(max_length=8, choices=Leaving, default=Leaving.NOT, blank=True)
     labels = models.JSONField(default=dict, blank=True)
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         verbose_name = "primary IP"
         ordering = ("address__family", "id")
+        constraints = [models.UniqueConstraint(fields=("project", "name"), name="primary_ip_name")]
 
     def __str__(self) -> str:
         return str(self.address)

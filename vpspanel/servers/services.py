@@ -37,6 +37,8 @@ _SAID = {
     Verb.REBUILD: "Rebuild requested",
     Verb.CHANGE_TYPE: "Another plan requested",
     Verb.CREATE_IMAGE: "Snapshot requested",
+    Verb.ASSIGN_PRIMARY_IP: "Another address requested",
+    Verb.UNASSIGN_PRIMARY_IP: "One address less requested",
     Verb.ENABLE_RESCUE: "Rescue system requested",
     Verb.DISABLE_RESCUE: "Rescue system no longer wanted",
     Verb.RESET_PASSWORD: "New root password requested",

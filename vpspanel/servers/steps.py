@@ -180,6 +180,13 @@ def _write_seed(
     site: Site, secrets: Secrets, *, boot_hash: str = "", patience: float | None = PATIENCE
 ) -> None:
     files = site.blueprint().seed_files(secrets, boot_hash=boot_hash)
+    write_seed_files(site, files, patience=patience)
+
+
+def write_seed_files(
+    site: Site, files: dict[str, bytes], *, patience: float | None = PATIENCE
+) -> None:
+    """The cloud-init disk holds these files and nothing else."""
     with host_answers(patience=patience):
         site.driver.write_volume(
             site.server.pool,

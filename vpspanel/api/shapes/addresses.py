@@ -17,7 +17,7 @@ class AddressProtection(TypedDict):
 
 
 class PrimaryIPShape(TypedDict):
-    """An address that a server owns."""
+    """An address of the project, and the server that has it."""
 
     id: int
     name: str
