@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import record_done
-from vpspanel.api.bodies import Body, IdOrName, Nothing, Strict, Text, body_of, pick_or_fail
+from vpspanel.api.bodies import Body, IdOrName, Labels, Nothing, Strict, Text, body_of, pick_or_fail
 from vpspanel.api.describing import answers
 from vpspanel.api.errors import unsupported
 from vpspanel.api.images import shown_images
@@ -71,7 +71,7 @@ class NewSnapshot(Body):
 
     description = Text(required=False, allow_null=True, allow_blank=True, max_length=1000)
     type = serializers.ChoiceField(["snapshot", "backup"], required=False, allow_null=True)
-    labels = serializers.JSONField(required=False)
+    labels = Labels(required=False)
 
 
 class GroupToJoin(Body):
