@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vpspanel.errors import Refused
-from vpspanel.labels import MAX_LABELS, check_labels, parse_selector
+from vpspanel.labels import (
+    KEY_PATTERN,
+    MAX_LABELS,
+    SELECTOR_PATTERN,
+    VALUE_PATTERN,
+    check_labels,
+    parse_selector,
+)
 
 LABELS = {"env": "prod", "tier": "", "example.com/team": "a.b-c_d"}
 
@@ -150,3 +158,44 @@ def test_no_selector(selector: str) -> None:
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     with contextlib.suppress(Refused):
         parse_selector(text).matches(LABELS)
+
+
+SIGNS = [
+    "a",
+    "b-c",
+    "in",
+    "notin",
+    "x.y/k",
+    "-",
+    "=",
+    "==",
+    "!=",
+    "!",
+    "(",
+    ")",
+    ",",
+    " ",
+    "\t",
+    "\n",
+]
+
+
+@given(st.lists(st.sampled_from(SIGNS), max_size=9).map("".join) | st.from_regex(SELECTOR_PATTERN))
+def test_the_pattern_that_programs_read_is_the_grammar(text: str) -> None:
+    accepted = True
+    try:
+        parse_selector(text)
+    except Refused:
+        accepted = False
+    assert accepted == (re.fullmatch(SELECTOR_PATTERN[1:-1], text) is not None)
+
+
+@given(st.text("aZ09-_./:", max_size=6), st.text("aZ09-_./:", max_size=6))
+def test_the_patterns_of_keys_and_values_are_the_grammar(key: str, value: str) -> None:
+    accepted = True
+    try:
+        check_labels({key: value})
+    except Refused:
+        accepted = False
+    matches = re.fullmatch(KEY_PATTERN, key) and re.fullmatch(VALUE_PATTERN, value)
+    assert accepted == (matches is not None)

@@ -21,8 +21,25 @@ _NAME_LENGTH, _PREFIX_LENGTH = 63, 253
 
 _WORD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _DNS = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
-_SPACE = re.compile(r"\s*")
+_SPACE = re.compile(r"[ \t]*")
 _TOKEN = re.compile(r"[A-Za-z0-9._/-]+|==|!=|[=!(),]")
+
+
+def _patterns() -> tuple[str, str, str]:
+    """The grammar of keys, values and selectors in one expression each, for programs to read."""
+    word = "[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+    dns = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    key, space = f"({dns}([.]{dns})*/)?{word}", "[ \\t]*"
+    # A space is matched in one way only, or matching would take exponential time.
+    value = f"{space}({word}{space})?"
+    equal = f"{space}(=|==|!=){value}"
+    among = f"[ \\t]+(in|notin){space}[(]{value}(,{value})*[)]{space}"
+    condition = f"(!{space}{key}{space}|{key}({equal}|{among}|{space}))"
+    selector = f"{space}({condition}(,{space}{condition})*)?"
+    return f"^{key}$", f"^({word})?$", f"^{selector}$"
+
+
+KEY_PATTERN, VALUE_PATTERN, SELECTOR_PATTERN = _patterns()
 
 
 class Test(enum.Enum):

@@ -265,6 +265,8 @@ def test_images_and_plans_are_found_by_name(world: World, api: Api) -> None:
     old = make_image("old")
     Image.objects.filter(pk=old.pk).update(deprecated=old.created)
     assert "old" not in str(api.get("/images"))
+    unclear = api.refused("GET", "/images?include_deprecated=maybe")
+    assert unclear == (422, "invalid_input")
     shown = api.get("/images?name=old&include_deprecated=true")["images"][0]
     assert shown["deprecated"]
     assert shown["deprecation"]["unavailable_after"]

@@ -49,6 +49,7 @@ class Actions(ApiView):
         ActionShape,
         sort=COLUMNS,
         filters={"id": (), "status": STATES},
+        needed=["id"],
     )
     def get(self, request: Request) -> Response:
         """All of those that are asked for."""

@@ -61,6 +61,10 @@ class Strict(serializers.BooleanField):
         return data
 
 
+class Labels(serializers.JSONField):
+    """Labels, which the service checks: its refusal says what is wrong with them."""
+
+
 class Text(serializers.CharField):
     """Text as it is: nothing trimmed, and no number taken for one."""
 

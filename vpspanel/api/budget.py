@@ -18,6 +18,11 @@ from django.db.models.functions import Greatest
 from vpspanel.accounts.models import ApiToken
 
 HOUR = 3600 * 1_000_000  # microseconds
+HEADERS = {
+    "RateLimit-Limit": "Requests an hour.",
+    "RateLimit-Remaining": "How many of them are left.",
+    "RateLimit-Reset": "When all of them are back, in Unix seconds.",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Described:
     """One operation: `answer` has the type of each key, `filters` the words of each parameter.
 
-    A parameter without words takes any text. `also` are other good answers, by status.
+    A parameter without words takes what its name says in `parameters.py`, else any text.
+    Those that are `needed` must be given. `also` are other good answers, by status.
     """
 
     summary: str
@@ -30,6 +31,7 @@ class Described:
     paged: bool = False
     sort: tuple[str, ...] = ()
     filters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    needed: tuple[str, ...] = ()
     also: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -41,18 +43,26 @@ def answers(
     *,
     status: int = 200,
     body: type[Body] | None = None,
-    query: Iterable[str] = (),
+    query: Mapping[str, Iterable[str]] | Iterable[str] = (),
+    needed: Iterable[str] = (),
     also: Mapping[int, Mapping[str, Any]] | None = None,
     **fields: Any,
 ) -> Callable[[F], F]:
     """Describe an operation that answers with these keys; with none, with no content.
 
-    `query` names its parameters; they take any text.
+    `query` names its parameters, with the words that they take if there are any.
     """
+    given = query if isinstance(query, Mapping) else dict.fromkeys(query, ())
 
     def keep(function: F) -> F:
         _described[function] = Described(
-            summary, status, fields, body, filters=dict.fromkeys(query, ()), also=also or {}
+            summary,
+            status,
+            fields,
+            body,
+            filters={name: tuple(words) for name, words in given.items()},
+            needed=tuple(needed),
+            also=also or {},
         )
         return function
 
@@ -66,19 +76,25 @@ def lists(
     *,
     sort: Iterable[str] = (),
     filters: Mapping[str, Iterable[str]] | None = None,
+    needed: Iterable[str] = (),
     paged: bool = True,
     **more: Any,
 ) -> Callable[[F], F]:
     """Describe a list of `shape` under `key`, with its orders and its query parameters.
 
-    A filter without words takes any text. `more` are further keys of the answer.
+    A filter without words takes what its name says. `more` are further keys of the answer.
     """
     words = {name: tuple(known) for name, known in (filters or {}).items()}
 
     def keep(function: F) -> F:
         answer = {key: list[shape], "meta": Meta, **more}
         _described[function] = Described(
-            summary, answer=answer, paged=paged, sort=tuple(sort), filters=words
+            summary,
+            answer=answer,
+            paged=paged,
+            sort=tuple(sort),
+            filters=words,
+            needed=tuple(needed),
         )
         return function
 

@@ -14,9 +14,9 @@ from rest_framework.response import Response
 from hosts.models import Image, ImageStatus, ImageType
 from vpspanel.actions.services import record_done
 from vpspanel.api.auth import Whose
-from vpspanel.api.bodies import Body, Strict, Text, body_of
+from vpspanel.api.bodies import Body, Labels, Strict, Text, body_of
 from vpspanel.api.describing import answers, lists
-from vpspanel.api.listing import choices, named, ordered, page_of
+from vpspanel.api.listing import choices, flag, named, ordered, page_of
 from vpspanel.api.selecting import selected
 from vpspanel.api.shapes.actions import ActionShape, action_shape
 from vpspanel.api.shapes.images import ImageShape, image_shape
@@ -36,7 +36,7 @@ class ChangedImage(Body):
 
     description = Text(required=False, max_length=1000)
     type = serializers.ChoiceField(["snapshot"], required=False)
-    labels = serializers.JSONField(required=False)
+    labels = Labels(required=False)
 
 
 class ImageProtection(Body):
@@ -134,7 +134,7 @@ def _filtered(request: Request, rows: QuerySet[Image]) -> QuerySet[Image]:
         rows = rows.filter(status__in=states)
     if architectures := choices(request, "architecture", ARCHITECTURES):
         rows = rows.filter(architecture__in=architectures)
-    if request.query_params.get("include_deprecated", "").lower() not in ("true", "1"):
+    if not flag(request, "include_deprecated"):
         rows = rows.filter(deprecated__isnull=True)
     # An image that is bound to a server is a backup, and there are none.
     return rows.none() if request.query_params.get("bound_to") else rows

@@ -111,6 +111,14 @@ def ids(request: Request, name: str) -> list[int]:
     return found
 
 
+def flag(request: Request, name: str) -> bool:
+    """A parameter that is true or false; false if it is not there. Raises `Refused`."""
+    text = request.query_params.get(name, "").lower()
+    if text not in ("", "true", "1", "false", "0"):
+        raise Refused("invalid_input", f"{name} is true or false.", field=name)
+    return text in ("true", "1")
+
+
 def choices(request: Request, name: str, known: Sequence[str]) -> list[str]:
     """A repeatable parameter of known words. Raises `Refused` for others."""
     found = [value for value in request.query_params.getlist(name) if value]

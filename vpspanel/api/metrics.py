@@ -25,7 +25,8 @@ class ServerMetrics(ApiView):
 
     @answers(
         "Get figures over time",
-        query=("type", "start", "end", "step"),
+        query={"type": SERIES, "start": (), "end": (), "step": ()},
+        needed=("type", "start", "end"),
         metrics=MetricsShape,
     )
     def get(self, request: Request, pk: int) -> Response:

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from hosts.models import Location
 from vpspanel.accounts.models import Project, SSHKey
-from vpspanel.api.bodies import Body, IdOrName, Strict, Text, pick_or_fail
+from vpspanel.api.bodies import Body, IdOrName, Labels, Strict, Text, pick_or_fail
 from vpspanel.api.errors import unsupported
 from vpspanel.api.images import shown_images
 from vpspanel.api.listing import LARGEST_ID
@@ -44,7 +44,7 @@ class NewServer(Body):
     datacenter = IdOrName(required=False, allow_null=True)
     ssh_keys = serializers.ListField(child=IdOrName(), required=False, max_length=MOST_KEYS)
     user_data = Text(required=False, allow_blank=True, allow_null=True, max_length=1_000_000)
-    labels = serializers.JSONField(required=False)
+    labels = Labels(required=False)
     start_after_create = Strict(required=False, default=True)
     public_net = WantedNet(required=False, allow_null=True)
     dry_run = Strict(required=False, default=False)

@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from vpspanel.api.bodies import Body, Text, body_of
+from vpspanel.api.bodies import Body, Labels, Text, body_of
 from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, named, ordered, page_of
 from vpspanel.api.selecting import selected
@@ -29,14 +29,14 @@ class NewGroup(Body):
 
     name = Text(max_length=200)
     type = serializers.ChoiceField(TYPES, required=False)
-    labels = serializers.JSONField(required=False)
+    labels = Labels(required=False)
 
 
 class ChangedGroup(Body):
     """What is to change."""
 
     name = Text(max_length=200, required=False)
-    labels = serializers.JSONField(required=False)
+    labels = Labels(required=False)
 
 
 class Groups(PostView):

@@ -18,12 +18,14 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
 from vpspanel.api.auth import PROJECT_HEADER, Whose
-from vpspanel.api.bodies import IdOrName
+from vpspanel.api.bodies import IdOrName, Labels
 from vpspanel.api.describing import Described, description_of
 from vpspanel.api.errors import STATUS_OF
 from vpspanel.api.hints import Schema, Shapes
-from vpspanel.api.listing import LARGEST_ID, MOST_PER_PAGE, PER_PAGE
+from vpspanel.api.listing import LARGEST_ID
+from vpspanel.api.parameters import HEADERS, ID, headers_of, idempotency_key, query
 from vpspanel.api.view import ApiView, PostView
+from vpspanel.labels import KEY_PATTERN, MAX_LABELS, VALUE_PATTERN
 
 BASE = "/api/v1/"
 JSON = "application/json"
@@ -72,8 +74,22 @@ class IdOrNameField(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
         """A number or a text."""
-        number = {"type": "integer", "minimum": 0, "maximum": LARGEST_ID}
-        return {"oneOf": [number, {"type": "string", "minLength": 1, "maxLength": 255}]}
+        return {"oneOf": [ID, {"type": "string", "minLength": 1, "maxLength": 255}]}
+
+
+class LabelsField(OpenApiSerializerFieldExtension):
+    """Labels, for the document."""
+
+    target_class = Labels
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> Schema:
+        """Keys and values."""
+        return {
+            "type": "object",
+            "maxProperties": MAX_LABELS,
+            "propertyNames": {"pattern": KEY_PATTERN},
+            "additionalProperties": {"type": "string", "pattern": VALUE_PATTERN},
+        }
 
 
 def operation_of(view: ApiView, method: str) -> Described | None:
@@ -125,27 +141,23 @@ class Operation(AutoSchema):
         return [{"token": []}]
 
     def _resolve_path_parameters(self, variables: list[str]) -> list[Schema]:
-        number = {"type": "integer", "minimum": 0, "maximum": LARGEST_ID}
-        return [
-            {"name": name, "in": "path", "required": True, "schema": number} for name in variables
-        ]
+        return [{"name": name, "in": "path", "required": True, "schema": ID} for name in variables]
 
     def _get_parameters(self) -> list[Schema]:
-        """Those of the address, and those of the query."""
+        """Those of the address, those of the query, and the header of a POST."""
+        described = self.described
         found: list[Schema] = super()._get_parameters()
-        if self.described.paged:
-            size = {"type": "integer", "minimum": 1, "maximum": LARGEST_ID}
-            found.append(_query("page", {**size, "default": 1}))
-            about = f"More than {MOST_PER_PAGE} are taken for {MOST_PER_PAGE}."
-            found.append(_query("per_page", {**size, "default": PER_PAGE}, about))
-        if self.described.sort:
-            orders = [
-                f"{name}{way}" for name in self.described.sort for way in ("", ":asc", ":desc")
-            ]
-            found.append(_query("sort", _each({"type": "string", "enum": orders})))
-        for name, words in self.described.filters.items():
-            known = _each({"type": "string", "enum": list(words)}) if words else {"type": "string"}
-            found.append(_query(name, known))
+        if described.paged:
+            found += [query("page"), query("per_page")]
+        if described.sort:
+            ways = ("", ":asc", ":desc")
+            found.append(
+                query("sort", tuple(f"{name}{way}" for name in described.sort for way in ways))
+            )
+        for name, words in described.filters.items():
+            found.append(query(name, words, required=name in described.needed))
+        if self.method == "POST" and isinstance(self.view, PostView):
+            found.append(idempotency_key())
         if self.view.whose is not Whose.RESELLER:
             found.append(_IN_PROJECT)
         return found
@@ -167,25 +179,25 @@ class Operation(AutoSchema):
     def _get_response_bodies(self, direction: Any = "response") -> Schema:
         """The answer, and the errors."""
         described = self.described
-        answer: Schema = {"description": HTTPStatus(described.status).phrase}
-        if described.answer:
-            # Filled in when all operations are known: the types are this document's own.
-            answer["content"] = {JSON: {"schema": {"x-answer": dict(described.answer)}}}
         status = described.status if described.answer else 204
-        answer["description"] = HTTPStatus(status).phrase
-        others = {str(code): _answer(code, fields) for code, fields in described.also.items()}
-        return {**others, str(status): answer, **_errors(self.method, described)}
+        good = {**described.also, status: described.answer}
+        replays = self.method == "POST" and isinstance(self.view, PostView)
+        answers = {
+            str(code): _answer(code, fields, may_replay=replays) for code, fields in good.items()
+        }
+        return {**answers, **_errors(self.method, described)}
 
 
-def _answer(status: int, fields: Mapping[str, Any]) -> Schema:
-    """Another good answer, with the types of its keys."""
-    content = {JSON: {"schema": {"x-answer": dict(fields)}}}
-    return {"description": HTTPStatus(status).phrase, "content": content}
-
-
-def _query(name: str, schema: Schema, description: str = "") -> Schema:
-    about = {"description": description} if description else {}
-    return {"name": name, "in": "query", "schema": schema, **about}
+def _answer(status: int, fields: Mapping[str, Any], *, may_replay: bool) -> Schema:
+    """A good answer, with the types of its keys if it has any."""
+    answer: Schema = {
+        "description": HTTPStatus(status).phrase,
+        "headers": headers_of(status, may_replay=may_replay),
+    }
+    if fields:
+        # Filled in when all operations are known: the types are this document's own.
+        answer["content"] = {JSON: {"schema": {"x-answer": dict(fields)}}}
+    return answer
 
 
 _IN_PROJECT: Schema = {
@@ -194,11 +206,6 @@ _IN_PROJECT: Schema = {
     "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
     "description": "For the token of a reseller: the project in which it acts.",
 }
-
-
-def _each(schema: Schema) -> Schema:
-    """A parameter that may be said several times."""
-    return {"type": "array", "items": schema}
 
 
 def _errors(method: str, described: Described) -> Schema:
@@ -214,7 +221,11 @@ def _errors(method: str, described: Described) -> Schema:
             by_status.setdefault(status, []).append(code)
     content = {JSON: {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
-        str(status): {"description": ", ".join(codes), "content": content}
+        str(status): {
+            "description": ", ".join(codes),
+            "headers": headers_of(status),
+            "content": content,
+        }
         for status, codes in sorted(by_status.items())
     }
 
@@ -262,6 +273,7 @@ def document() -> Schema:
     if taken:
         raise TypeError(f"bodies and answers are both called {', '.join(sorted(taken))}")
     bodies.update(sorted(shapes.components.items()))
+    result["components"]["headers"] = HEADERS
     result["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return result
 

@@ -14,7 +14,7 @@ from vpspanel.actions import services as actions
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import record_done
 from vpspanel.api.accounts import Reason
-from vpspanel.api.bodies import Body, IdOrName, Nothing, Strict, Text, body_of, pick_or_fail
+from vpspanel.api.bodies import Body, IdOrName, Labels, Nothing, Strict, Text, body_of, pick_or_fail
 from vpspanel.api.describing import answers
 from vpspanel.api.errors import unsupported
 from vpspanel.api.images import shown_images
@@ -74,7 +74,7 @@ class NewSnapshot(Body):
 
     description = Text(required=False, allow_null=True, allow_blank=True, max_length=1000)
     type = serializers.ChoiceField(["snapshot", "backup"], required=False, allow_null=True)
-    labels = serializers.JSONField(required=False)
+    labels = Labels(required=False)
 
 
 class GroupToJoin(Body):

@@ -6,11 +6,10 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from vpspanel.api.bodies import Body, Text, body_of
+from vpspanel.api.bodies import Body, Labels, Text, body_of
 from vpspanel.api.describing import answers, lists
 from vpspanel.api.dry_run import WouldBeShape, would_be
 from vpspanel.api.listing import choices, named, ordered, page_of
@@ -36,7 +35,7 @@ class ChangedServer(Body):
     """What is to change."""
 
     name = Text(max_length=253, required=False)
-    labels = serializers.JSONField(required=False)
+    labels = Labels(required=False)
 
 
 class Servers(PostView):

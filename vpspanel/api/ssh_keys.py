@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from vpspanel.accounts.models import SSHKey
 from vpspanel.accounts.services import add_ssh_key, delete_ssh_key, update_ssh_key
-from vpspanel.api.bodies import Body, Text, body_of
+from vpspanel.api.bodies import Body, Labels, Text, body_of
 from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import named, ordered, page_of
 from vpspanel.api.selecting import selected
@@ -26,14 +25,14 @@ class NewKey(Body):
 
     name = Text(max_length=200)
     public_key = Text(max_length=20_000)
-    labels = serializers.JSONField(required=False)
+    labels = Labels(required=False)
 
 
 class ChangedKey(Body):
     """What is to change."""
 
     name = Text(max_length=200, required=False)
-    labels = serializers.JSONField(required=False)
+    labels = Labels(required=False)
 
 
 class Keys(PostView):
