@@ -159,3 +159,10 @@ def said(host: Host, *options: str) -> str:
     out = StringIO()
     call_command("host_drain", host.name, *options, stdout=out)
     return out.getvalue()
+
+
+def test_the_page_of_the_host_says_so(root: Client, world: World) -> None:
+    page = reverse("admin:servers_host", args=[world.host.pk])
+    assert "maintenance: " not in root.get(page).content.decode()
+    root.post(page_of(world.host), window(at_once=1))
+    assert "maintenance: being drained" in root.get(page).content.decode()

@@ -14,6 +14,7 @@ from vpspanel.servers.admin_fleet import need_host_right
 from vpspanel.servers.graph_pages import asked_range, figures_answer, graph_context
 from vpspanel.servers.graphs import host_series, server_series
 from vpspanel.servers.host_detail import host_detail
+from vpspanel.servers.maintenance import going_on
 from vpspanel.servers.models import Server
 
 
@@ -29,6 +30,7 @@ def host_page(request: HttpRequest, host_id: int) -> HttpResponse:
         **graph_context(host_series(host, asked_range(request)), figures),
         "title": f"Host {host.name}",
         "host": host,
+        "maintenance": going_on(host),
         "words": words,
         "detail": host_detail(host, page=request.GET.get("page", "1"), words=words),
     }
