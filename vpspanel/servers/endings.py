@@ -11,6 +11,7 @@ from django.utils import timezone
 from hosts.services import free_addresses, release_capacity
 from vpspanel.accounts.services import release_server_slot
 from vpspanel.servers.models import NO_SECRETS, Lifecycle, PowerSeen, PrimaryIP, Server
+from vpspanel.servers.periods import end_periods
 
 
 def bury(server_id: int, *, failed_reason: str = "") -> bool:
@@ -36,8 +37,17 @@ def bury(server_id: int, *, failed_reason: str = "") -> bool:
     if not buried:
         return False
     server = Server.objects.select_related("project").get(pk=server_id)
+    _end_its_time(server)
     release_server_slot(server.project.account_id)
     release_capacity(server.uuid)
     PrimaryIP.objects.filter(server=server).delete()
     free_addresses(server.uuid)
     return True
+
+
+def _end_its_time(server: Server) -> None:
+    """Its row and its last period end at the same moment."""
+    deleted_at = server.deleted_at or timezone.now()
+    ended = end_periods(server.pk, deleted_at, never_built=bool(server.failed_reason))
+    if ended != deleted_at:
+        Server.objects.filter(pk=server.pk).update(deleted_at=ended)

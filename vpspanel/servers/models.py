@@ -20,6 +20,7 @@ from vpspanel.actions.models import Action
 from vpspanel.servers import (
     models_announcement,  # noqa: F401 - Django finds all models here
     models_drift,  # noqa: F401 - the same
+    models_period,  # noqa: F401 - the same
 )
 
 MICROS = 1_000_000

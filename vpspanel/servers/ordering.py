@@ -40,6 +40,7 @@ from vpspanel.servers.models import (
     ServerTypePrice,
 )
 from vpspanel.servers.passwords import crypt_hash, new_password
+from vpspanel.servers.periods import begin_period
 from vpspanel.servers.userdata import validate_user_data
 
 KEY_LENGTH = 255
@@ -174,6 +175,7 @@ def order_server(
         _personalise(server, ssh_keys, user_data, password, protect=protect, labels=labels)
         server.power_wanted = PowerWanted.ON if start else PowerWanted.OFF
         server.save()
+        begin_period(server)
         _address(server)
         action = _submit(actor, server, start=start)
         _settle_key(project, idempotency_key, server, action)
