@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Avg, Max, QuerySet
+from django.db.models import Avg, F, FloatField, Max, Q, QuerySet, Sum
 
 from hosts.models_fleet import GuestSample, HostSample
 
@@ -122,6 +122,42 @@ def of_host(host_id: int, start: datetime, end: datetime, step: int) -> QuerySet
     return HostSample.objects.filter(
         host_id=host_id, step=step, at__gte=start, at__lt=end
     ).order_by("at")
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes that went to and came from a guest."""
+
+    incoming: int
+    outgoing: int
+
+
+def traffic_of(
+    owners: Sequence[UUID], start: datetime, end: datetime, now: datetime
+) -> dict[UUID, Traffic]:
+    """What was measured of each guest from `start` to `end`; who was not measured is left out.
+
+    Minutes as far as they are kept back to `start`, else hours and, for what is not
+    summed up yet, minutes. One query.
+    """
+    kept = Q(step=MINUTE)
+    if start < now - SPANS[0].kept:
+        summed_up = beginning(now - LATE, HOUR)
+        kept = Q(step=HOUR, at__lt=summed_up) | Q(step=MINUTE, at__gte=summed_up)
+    samples = GuestSample.objects.filter(kept, owner__in=owners, at__gte=start, at__lt=end)
+    moved = (
+        samples.order_by()
+        .values_list("owner")
+        .annotate(
+            incoming=Sum(F("net_rx_bytes") * F("step"), output_field=FloatField()),
+            outgoing=Sum(F("net_tx_bytes") * F("step"), output_field=FloatField()),
+        )
+    )
+    return {
+        owner: Traffic(round(incoming), round(outgoing))
+        for owner, incoming, outgoing in moved
+        if incoming is not None and outgoing is not None
+    }
 
 
 def latest_of_hosts(host_ids: Sequence[int], since: datetime) -> dict[int, HostSample]:

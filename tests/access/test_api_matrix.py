@@ -73,6 +73,7 @@ PLAN: dict[str, tuple[str, str]] = {
     "events": (PROJECTS, "GET"),
     "limits": (EITHERS, "GET"),
     "stock": (EVERYBODYS, "GET"),
+    "usage": (EITHERS, "GET"),
     "ssh_keys": (PROJECTS, "GET POST"),
     "ssh_key": (MINE, "GET PUT DELETE"),
     "webhooks": (EITHERS, "GET POST"),
@@ -102,7 +103,10 @@ PLAN: dict[str, tuple[str, str]] = {
 }
 ABSENT = {name for one in COLLECTIONS for name in (one, f"{one}_actions", f"{one}_one")}
 # What an address needs to be asked at all.
-ASKED = {"server_metrics": "?type=cpu&start=2026-01-01T00:00:00Z&end=2026-01-01T01:00:00Z"}
+ASKED = {
+    "server_metrics": "?type=cpu&start=2026-01-01T00:00:00Z&end=2026-01-01T01:00:00Z",
+    "usage": "?from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z",
+}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PEOPLE = ("nobody", "stranger", "reader", "writer", "suspended")
 # Resellers: above Alice's account, acting in her project and not; and another one.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hosts.figures import SPANS, beginning, of_guest, step_for
 from vpspanel.api.describing import answers
-from vpspanel.api.listing import number
+from vpspanel.api.listing import moment_of, number
 from vpspanel.api.servers import existing
 from vpspanel.api.shapes.metrics import SERIES, MetricsShape, metrics_shape
 from vpspanel.api.view import ApiView
@@ -37,7 +36,7 @@ class ServerMetrics(ApiView):
         """
         server = existing(self.actor, pk).server
         kinds = _kinds(request)
-        start, end = _moment(request, "start"), _moment(request, "end")
+        start, end = moment_of(request, "start"), moment_of(request, "end")
         if end <= start:
             raise Refused("invalid_input", "The end must lie after the start.", field="end")
         step = _step(start, end, number(request, "step", 1))
@@ -54,19 +53,6 @@ def _kinds(request: Request) -> list[str]:
         message = f"type is one or several of {', '.join(SERIES)}."
         raise Refused("invalid_input", message, field="type")
     return kinds
-
-
-def _moment(request: Request, name: str) -> datetime:
-    """A moment in RFC 3339, in UTC if it names no offset. A bare + arrives as a space."""
-    text = request.query_params.get(name, "").replace(" ", "+")
-    try:
-        found = parse_datetime(text)
-    except ValueError:
-        found = None
-    if found is None or not 1970 < found.year < 9999:
-        message = f"{name} is a moment such as 2026-01-31T12:00:00Z."
-        raise Refused("invalid_input", message, field=name)
-    return found.replace(tzinfo=found.tzinfo or UTC)
 
 
 def _step(start: datetime, end: datetime, asked: int) -> int:

@@ -23,6 +23,7 @@ from vpspanel.api import (
     ssh_keys,
     stock,
     tokens,
+    usage,
     webhooks,
 )
 from vpspanel.api.absent import COLLECTIONS
@@ -131,6 +132,7 @@ v1: list[URLPattern] = [
     path("projects/<id:pk>", projects.OneProject.as_view(), name="project"),
     path("tokens", tokens.Tokens.as_view(), name="tokens"),
     path("tokens/<id:pk>", tokens.OneToken.as_view(), name="token"),
+    path("usage", usage.UsageOfServers.as_view(), name="usage"),
     path("webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
     path("webhooks/<id:pk>", webhooks.OneWebhook.as_view(), name="webhook"),
     path("webhooks/<id:pk>/actions/test", webhooks.TestWebhook.as_view(), name="webhook_test"),

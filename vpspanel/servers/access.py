@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from django.db.models import Q, QuerySet
 
-from vpspanel.accounts.models import ApiToken, Project, Role
+from vpspanel.accounts.models import Account, ApiToken, Project, Role
 from vpspanel.accounts.roles import acts_as_staff, role_in
 from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
+from vpspanel.accounts.tree import tree_of
 from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
@@ -70,6 +71,15 @@ def _servers_of(actor: Actor) -> QuerySet[Server]:
     if actor.user is None or not actor.user.is_active:
         return Server.objects.none()
     return Server.objects.filter(project__members__user=actor.user)
+
+
+def servers_with_history(actor: Actor) -> QuerySet[Server]:
+    """Deleted ones included; for a reseller's token that acts in no project, all below it."""
+    token = actor.token
+    if token is None or token.account_id is None or token.project_id is not None:
+        return _servers_of(actor)
+    accounts = Account.objects.filter(tree_of(token.account_id))
+    return Server.objects.filter(project__account__in=accounts)
 
 
 def visible_actions(actor: Actor) -> QuerySet[Action]:

@@ -108,7 +108,7 @@ class SuspendServers(SuspendActions):
 
     warning = (
         "The servers are shut down, forced after a minute and a half, and kept with all that is "
-        "on them. Their customers can look at them and delete them, nothing else."
+        "on them. Their customers can still look at them and delete them; they start nothing."
     )
 
     def suspend_one(self, request: HttpRequest, pk: int, reason: str) -> object:

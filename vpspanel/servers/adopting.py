@@ -31,6 +31,7 @@ from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import PowerSeen, PowerWanted, PrimaryIP, Server, ServerType
 from vpspanel.servers.models import ServerTypePrice as Price
 from vpspanel.servers.ordering import check_image_fits, check_name, need_of
+from vpspanel.servers.periods import begin_period
 
 _NOT_SOLD = "This plan is not sold in the location of the host."
 
@@ -156,6 +157,7 @@ def _take_room(
     claim_server_slot(project.account_id)
     claim_in(StoragePool.objects.get(host=host, name=pool_name), server.uuid, need_of(server_type))
     server.save()
+    begin_period(server)
     return server
 
 

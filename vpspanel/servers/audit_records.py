@@ -20,6 +20,7 @@ from hosts.services import free_addresses, release_capacity
 from vpspanel.accounts.models import Account
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState, StepRecord
 from vpspanel.servers.audit_findings import Finding, Level
+from vpspanel.servers.audit_periods import check_periods
 from vpspanel.servers.models import NO_SECRETS, Lifecycle, PrimaryIP, Server
 from vpspanel.servers.seeds import with_served_rescue_secrets, with_served_secrets
 
@@ -37,6 +38,7 @@ def check_records(now: datetime) -> Iterator[Finding]:
     yield from check_claims()
     yield from check_addresses()
     yield from check_lifecycles()
+    yield from check_periods()
     yield from check_actions(now)
     yield from check_secrets(now)
 

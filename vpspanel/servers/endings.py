@@ -11,6 +11,7 @@ from django.utils import timezone
 from hosts.services import release_capacity
 from vpspanel.accounts.services import release_server_slot
 from vpspanel.servers.models import NO_SECRETS, Lifecycle, PowerSeen, Server
+from vpspanel.servers.periods import end_periods
 from vpspanel.servers.public_net import let_go_of_addresses
 
 
@@ -38,7 +39,16 @@ def bury(server_id: int, *, failed_reason: str = "", keep: list[int] | None = No
     if not buried:
         return False
     server = Server.objects.select_related("project").get(pk=server_id)
+    _end_its_time(server)
     release_server_slot(server.project.account_id)
     release_capacity(server.uuid)
     let_go_of_addresses(server, keep=keep)
     return True
+
+
+def _end_its_time(server: Server) -> None:
+    """Its row and its last period end at the same moment."""
+    deleted_at = server.deleted_at or timezone.now()
+    ended = end_periods(server.pk, deleted_at, never_built=bool(server.failed_reason))
+    if ended != deleted_at:
+        Server.objects.filter(pk=server.pk).update(deleted_at=ended)

@@ -21,6 +21,7 @@ from vpspanel.servers import (
     models_announcement,  # noqa: F401 - Django finds all models here
     models_drift,  # noqa: F401 - the same
     models_maintenance,  # noqa: F401 - the same
+    models_period,  # noqa: F401 - the same
 )
 
 MICROS = 1_000_000

@@ -39,6 +39,7 @@ from vpspanel.servers.models import (
     ServerTypePrice,
 )
 from vpspanel.servers.passwords import crypt_hash, new_password
+from vpspanel.servers.periods import begin_period
 from vpspanel.servers.public_net import PublicNet, check_public_net, take_public_net
 from vpspanel.servers.userdata import validate_user_data
 
@@ -177,6 +178,7 @@ def order_server(
         _personalise(server, ssh_keys, user_data, password, protect=protect, labels=labels)
         server.power_wanted = PowerWanted.ON if start else PowerWanted.OFF
         server.save()
+        begin_period(server)
         take_public_net(server, public_net)
         action = _submit(actor, server, public_net, start=start)
         _settle_key(project, idempotency_key, server, action)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from django.utils import timezone
+
 from hosts.models import GIB
 from hosts.placement import Need
 from hosts.services import settle_claim
 from vpspanel.actions.command import Context, Outcome
 from vpspanel.actions.models import Action
 from vpspanel.servers.models import Server
+from vpspanel.servers.periods import switch_period
 from vpspanel.servers.site import Site, host_answers, need_off, site_of
 
 
@@ -41,6 +44,7 @@ def grow_disk(context: Context) -> Outcome:
         )
 
     def commit() -> None:
+        switch_period(server.pk, args["server_type"], timezone.now())
         site.change(
             server_type=args["server_type"],
             vcpus=server.vcpus,
