@@ -15,6 +15,7 @@ from vpspanel.api import (
     places,
     plans,
     primary_ips,
+    reference,
     schema,
     server_actions,
     servers,
@@ -129,6 +130,7 @@ v1: list[URLPattern] = [
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("docs/", reference.page, name="reference"),
     path("v1/", include(v1)),
     re_path(r"^.*$", NotThere.as_view(), name="not_there"),
 ]
