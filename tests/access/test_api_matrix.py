@@ -218,7 +218,7 @@ def records() -> dict[str, Any]:
 
 def test_the_plan_names_every_address() -> None:
     planned = {name.partition(":")[0] for name in PLAN}
-    assert sorted(names()) == sorted([*planned, *ABSENT, "not_there", "openapi"])
+    assert sorted(names()) == sorted([*planned, *ABSENT, "not_there", "openapi", "reference"])
 
 
 @pytest.mark.parametrize("person", PEOPLE)

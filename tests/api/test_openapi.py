@@ -236,6 +236,22 @@ def test_a_body_says_what_is_refused_and_what_is_needed(described: dict[str, Any
     assert "409" not in described["paths"][f"{BASE}servers"]["get"]["responses"]
 
 
+def test_every_body_and_every_good_answer_has_an_example_that_fits(
+    described: dict[str, Any],
+) -> None:
+    examples = 0
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            good = [one for status, one in operation["responses"].items() if status < "400"]
+            for holder in (operation.get("requestBody", {}), *good):
+                for media in holder.get("content", {}).values():
+                    schema = _closed({**media["schema"], "components": described["components"]})
+                    wrong = list(Draft202012Validator(schema).iter_errors(media["example"]))
+                    assert not wrong, (method, path, wrong)
+                    examples += 1
+    assert examples > len(described["paths"])
+
+
 def test_everybody_may_read_it_and_need_not_read_it_twice(db: None) -> None:
     nobody = Api()
     answer = nobody.ask("GET", "/openapi.json")

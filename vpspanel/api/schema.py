@@ -21,6 +21,7 @@ from vpspanel.api.auth import PROJECT_HEADER, Whose
 from vpspanel.api.bodies import IdOrName, Labels
 from vpspanel.api.describing import Described, description_of
 from vpspanel.api.errors import STATUS_OF
+from vpspanel.api.examples import Examples
 from vpspanel.api.hints import Schema, Shapes
 from vpspanel.api.listing import LARGEST_ID
 from vpspanel.api.parameters import HEADERS, ID, headers_of, idempotency_key, query
@@ -273,9 +274,23 @@ def document() -> Schema:
     if taken:
         raise TypeError(f"bodies and answers are both called {', '.join(sorted(taken))}")
     bodies.update(sorted(shapes.components.items()))
+    _give_examples(result)
     result["components"]["headers"] = HEADERS
     result["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     return result
+
+
+def _give_examples(result: Schema) -> None:
+    """One for each body and each good answer."""
+    examples = Examples(result["components"]["schemas"])
+    for methods in result["paths"].values():
+        for operation in methods.values():
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                media["example"] = examples.body(media["schema"])
+            for status, response in operation["responses"].items():
+                if status < "400":
+                    for media in response.get("content", {}).values():
+                        media["example"] = examples.answer(media["schema"])
 
 
 @cache

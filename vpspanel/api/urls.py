@@ -17,6 +17,7 @@ from vpspanel.api import (
     plans,
     primary_ips,
     projects,
+    reference,
     schema,
     server_actions,
     servers,
@@ -151,6 +152,7 @@ v1: list[URLPattern] = [
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("docs/", reference.page, name="reference"),
     path("v1/", include(v1)),
     re_path(r"^.*$", NotThere.as_view(), name="not_there"),
 ]
