@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
@@ -142,3 +144,15 @@ def test_a_reseller_with_customers_or_tokens_stays_one(world: World, shop: Accou
     ApiToken.objects.all().delete()
     make_customer(Account.objects.get(pk=shop.pk), "customer")
     assert "is_reseller" in problems(shop)
+
+
+def test_who_had_customers_before_is_a_reseller_now(world: World, shop: Account) -> None:
+    middle = make_customer(shop, "middle").account
+    far = make_customer(middle, "far").account
+    counted = {shop.pk: 1, middle.pk: 2, far.pk: 4}
+    for pk, used in counted.items():
+        Account.objects.filter(pk=pk).update(servers_used=used, is_reseller=False)
+    module = importlib.import_module("vpspanel.accounts.migrations.0006_count_up_the_tree")
+    module.count_up_the_tree(apps, None)
+    found = Account.objects.filter(pk__in=counted).values_list("pk", "servers_used", "is_reseller")
+    assert set(found) == {(shop.pk, 7, True), (middle.pk, 6, True), (far.pk, 4, False)}

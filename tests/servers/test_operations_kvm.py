@@ -23,11 +23,14 @@ from tests.world import World, due_now, make_plan, work
 from vpspanel.accounts.models import SSHKey
 from vpspanel.accounts.services import add_ssh_key
 from vpspanel.actions.models import Action
+from vpspanel.events.actor import SYSTEM
 from vpspanel.servers import services
 from vpspanel.servers.models import Server
 from vpspanel.servers.rescue import enable_rescue
 from vpspanel.servers.resizing import change_type
+from vpspanel.servers.restarts import start_due
 from vpspanel.servers.snapshots import create_image
+from vpspanel.servers.suspending import suspend_server, unsuspend_server
 
 __all__ = ["kvm_host", "real"]
 
@@ -168,3 +171,22 @@ def has_private_screen(host: KvmHost, server: Server) -> bool:
     """Whether the guest's screen is a UNIX socket, which somebody else cannot reach."""
     described = host.exec("virsh", "dumpxml", str(server.uuid))
     return "<listen type='socket'" in described
+
+
+def test_a_suspended_guest_is_shut_down_and_starts_with_what_it_had(
+    real: World, kvm_host: KvmHost, tiny: Image, key: SSHKey, key_file: Path
+) -> None:
+    server = real.running("kept", ssh_keys=[key])
+    shell = Shell(kvm_host, key_file, server)
+    shell.wait_for("kept")
+    shell.run("echo mine > /root/file && sync")
+    suspend_server(SYSTEM, server.pk, reason="An invoice is overdue.")
+    finish(Action.objects.get(command="suspend"))
+    server.refresh_from_db()
+    assert (server.power_seen, server.power_wanted) == ("off", "on")
+    unsuspend_server(SYSTEM, server.pk)
+    assert start_due() == 1
+    finish(Action.objects.get(command="power_on"))
+    shell.wait_for("kept")
+    assert shell.run("cat /root/file") == "mine"
+    assert_clean()

@@ -251,10 +251,11 @@ class ProjectAdmin(RecordedAdmin):
     """What servers live in."""
 
     list_display = ("name", "account", "members_count", "created")
+    list_filter = (("deleted_at", admin.EmptyFieldListFilter),)
     search_fields = ("name", "account__name", "members__user__email")
     list_select_related = ("account",)
-    fields = ("account", "name", "created")
-    readonly_fields = ("account", "created")
+    fields = ("account", "name", "created", "deleted_at")
+    readonly_fields = ("account", "created", "deleted_at")
     inlines = (MemberInline,)
 
     def get_queryset(self, request: HttpRequest) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from django.db import transaction
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 COMMAND = "suspend"
 AT_ONCE = 200  # servers that one round stops
+FEW = 20  # that a request stops itself: the rest is for the next round
 AGAIN_AFTER = timedelta(minutes=5)  # what could not be stopped is not tried again at once
 CHUNK = 500
 LIVING = (Lifecycle.CREATING, Lifecycle.ACTIVE)
@@ -93,7 +95,7 @@ def suspend_account(actor: Actor, account_id: int, *, reason: str) -> Account:
     reached = suspension.suspend(actor, account_id, reason=reason)
     servers = _only_with_account(reached)
     _tell_each(actor, servers, "server.suspended", "Suspended with its account")
-    transaction.on_commit(stop_suspended, robust=True)
+    transaction.on_commit(partial(stop_suspended, FEW), robust=True)
     return Account.objects.get(pk=account_id)
 
 
@@ -109,7 +111,7 @@ def unsuspend_account(actor: Actor, account_id: int) -> Account:
     return Account.objects.get(pk=account_id)
 
 
-def stop_suspended() -> int:
+def stop_suspended(at_once: int = AT_ONCE) -> int:
     """Stop what is suspended and runs; how many stops were queued. Safe in several processes."""
     stopped = 0
     accounts = Account.objects.exclude(suspended_at=None).values("pk")
@@ -117,7 +119,7 @@ def stop_suspended() -> int:
         Server.objects.exclude(suspended_at=None),
         Server.objects.filter(project__account__in=accounts),
     ):
-        stopped += sum(_stop(server) for server in _running(suspended)[:AT_ONCE])
+        stopped += sum(_stop(server) for server in _running(suspended)[:at_once])
     if stopped:
         log.info("suspended_servers_stopped", count=stopped)
     return stopped

@@ -20,7 +20,9 @@ def fill(apps, schema_editor):
         ends = None
         if server.lifecycle == "deleted":
             never_built = bool(server.failed_reason)
-            ends = server.created if never_built else server.deleted_at or server.created
+            ends = server.created
+            if not never_built and server.deleted_at is not None:
+                ends = max(server.created, server.deleted_at)
         periods += _periods_of(ServerPeriod, server, first, changes, ends)
         if len(periods) >= BATCH:
             ServerPeriod.objects.bulk_create(periods)
