@@ -7,6 +7,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path, registe
 from vpspanel.api import (
     absent,
     actions,
+    console_tickets,
     events,
     images,
     limits,
@@ -105,6 +106,11 @@ v1: list[URLPattern] = [
     path("servers", servers.Servers.as_view(), name="servers"),
     *_actions("servers", "server", actions.ServerActions),
     path("servers/<id:pk>/metrics", metrics.ServerMetrics.as_view(), name="server_metrics"),
+    path(
+        "servers/<id:pk>/console_tickets",
+        console_tickets.ConsoleTickets.as_view(),
+        name="console_tickets",
+    ),
     path("servers/<id:pk>", servers.OneServer.as_view(), name="server"),
     path(
         "servers/<id:pk>/actions/<slug:verb>",
