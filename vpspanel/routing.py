@@ -6,6 +6,7 @@ from typing import Any
 
 from django.urls import path, re_path
 
+from vpspanel.consoles.embedded import embedded_screen, embedded_serial
 from vpspanel.consoles.log import boot_log
 from vpspanel.consoles.proxied import proxied_screen
 from vpspanel.consoles.rights import may_hear
@@ -19,6 +20,8 @@ _consoles: list[Any] = [
     path("ws/console/serial/<int:server_id>/", serial_console),  # type: ignore[arg-type]
     path("ws/console/log/<int:server_id>/", boot_log),  # type: ignore[arg-type]
     path("ws/console/vnc/<int:server_id>/", vnc_console),  # type: ignore[arg-type]
+    path("ws/console/serial/embed/", embedded_serial),  # type: ignore[arg-type]
+    path("ws/console/vnc/embed/", embedded_screen),  # type: ignore[arg-type]
 ]
 console_urlpatterns: list[Any] = [*_consoles, _nothing]
 # Only for the door of `consoleproxy`, which is the one server that can hand a screen over.

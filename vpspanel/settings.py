@@ -80,6 +80,9 @@ CONSOLE_PROXY_URL = env.str("CONSOLE_PROXY_URL", "")
 CONSOLE_PROXY_VIEWERS = env.int("CONSOLE_PROXY_VIEWERS", 500)  # processes at the same time
 CONSOLES_PER_USER = env.int("CONSOLES_PER_USER", 20)  # in each process
 CONSOLES_PER_SERVER = env.int("CONSOLES_PER_SERVER", 8)  # of each kind, in each process
+# Pages that may show an embedded console in a frame, such as https://shop.example.com.
+CONSOLE_FRAME_ANCESTORS = env.list("CONSOLE_FRAME_ANCESTORS", default=[])
+CONSOLE_EMBED_NAME = env.str("CONSOLE_EMBED_NAME", "Console")  # what stands over such a console
 CONSOLE_IDLE_SECONDS = env.int("CONSOLE_IDLE_SECONDS", 0)  # 0: an idle console stays open
 
 # --- hosts --------------------------------------------------------------------

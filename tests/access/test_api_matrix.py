@@ -99,6 +99,7 @@ PLAN: dict[str, tuple[str, str]] = {
     "server": (MINE, "GET PUT DELETE"),
     "server_actions": (MINE, "GET"),
     "server_action": (MINE, "GET"),
+    "console_tickets": (MINE, "POST"),
     **{f"server_verb:{verb}": (MINE, "POST") for verb in (*VERBS, *UNSUPPORTED)},
 }
 ABSENT = {name for one in COLLECTIONS for name in (one, f"{one}_actions", f"{one}_one")}

@@ -93,6 +93,11 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "consoles:shared_enter": (None, PUBLIC),
     "consoles:shared_console": (None, None),  # with a link only: tests/consoles/test_links.py
     "consoles:shared_ticket": (None, None),
+    "consoles:embed_serial": (PUBLIC, None),
+    "consoles:embed_screen": (PUBLIC, None),
+    "consoles:watch_serial": (PUBLIC, None),
+    "consoles:watch_screen": (PUBLIC, None),
+    "consoles:embed_ticket": (None, None),  # with a secret: tests/consoles/test_embedded.py
     "consoles:recordings": (READER, None),
     "consoles:recording": (READER, None),
     "consoles:recording_delete": (None, OPERATOR),

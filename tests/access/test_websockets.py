@@ -22,6 +22,7 @@ CONSOLES = {
     "log": "ws/console/log/<int:server_id>/",
     "vnc": "ws/console/vnc/<int:server_id>/",
 }
+EMBEDDED = ["ws/console/serial/embed/", "ws/console/vnc/embed/"]
 INVALID = 4410
 
 
@@ -41,7 +42,7 @@ def addresses(world: World) -> list[str]:
 
 def test_every_websocket_is_tried_here() -> None:
     routes = [str(route.pattern) for route in websocket_urlpatterns]
-    assert routes == [EVENTS, *CONSOLES.values(), ""]  # the last one refuses the rest
+    assert routes == [EVENTS, *CONSOLES.values(), *EMBEDDED, ""]  # the last one refuses the rest
 
 
 def test_without_a_session_no_socket_opens(panel: Panel, world: World) -> None:
@@ -50,6 +51,19 @@ def test_without_a_session_no_socket_opens(panel: Panel, world: World) -> None:
             with pytest.raises(InvalidStatus) as refused:
                 browser.connect(address, cookie="sessionid=forged")
             assert refused.value.response.status_code == 403, address
+
+
+def test_embedded_consoles_open_by_their_ticket_only(panel: Panel, world: World) -> None:
+    """A session is worth nothing there, and no other site's page gets in."""
+    for address in EMBEDDED:
+        browser = Browser(panel, world.alice)
+        kind = address.split("/")[2]
+        for ticket in (browser.ticket(world.server.pk, kind), "forged"):
+            terminal = Terminal(browser.connect(f"/{address}"))
+            terminal.send_json({"type": "hello", "ticket": ticket, "acks": True})
+            assert terminal.until_closed()[0] == INVALID
+        with pytest.raises(InvalidStatus):
+            browser.connect(f"/{address}", origin="https://shop.example.com")
 
 
 @pytest.mark.parametrize("kind", CONSOLES)

@@ -8,6 +8,7 @@ from vpspanel.api import (
     absent,
     accounts,
     actions,
+    console_tickets,
     events,
     images,
     limits,
@@ -111,6 +112,11 @@ v1: list[URLPattern] = [
     path("servers", servers.Servers.as_view(), name="servers"),
     *_actions("servers", "server", actions.ServerActions),
     path("servers/<id:pk>/metrics", metrics.ServerMetrics.as_view(), name="server_metrics"),
+    path(
+        "servers/<id:pk>/console_tickets",
+        console_tickets.ConsoleTickets.as_view(),
+        name="console_tickets",
+    ),
     path("servers/<id:pk>", servers.OneServer.as_view(), name="server"),
     path(
         "servers/<id:pk>/actions/<slug:verb>",

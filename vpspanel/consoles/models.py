@@ -24,6 +24,7 @@ class Way(models.TextChoices):
     STAFF = "staff", "as staff"
     LINK = "link", "by a link"
     TOKEN = "token", "by an API token"
+    GRANT = "grant", "by a console ticket"
 
 
 class ShareLink(models.Model):
@@ -46,6 +47,28 @@ class ShareLink(models.Model):
         return f"{self.kind} of {self.server_id} until {self.expires}"
 
 
+class Grant(models.Model):
+    """What the API calls a console ticket: one browser may have one console for some hours.
+
+    Its secret is worth nothing once a browser has bound it to a key of its own.
+    """
+
+    digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the secret")
+    key_digest = models.CharField(
+        max_length=64, blank=True, help_text="SHA-256 of the key of the browser that came first"
+    )
+    token = models.ForeignKey(ApiToken, models.CASCADE, related_name="+")
+    server = models.ForeignKey(Server, models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=16, choices=Kind)
+    may_type = models.BooleanField()
+    created = models.DateTimeField(auto_now_add=True)
+    redeem_until = models.DateTimeField()
+    expires = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.server_id} until {self.expires}"
+
+
 class Ticket(models.Model):
     """Useless to whoever reads the table: only digests of the secret and of the session."""
 
@@ -53,6 +76,7 @@ class Ticket(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, null=True, related_name="+")
     link = models.ForeignKey(ShareLink, models.CASCADE, null=True, related_name="+")
     token = models.ForeignKey(ApiToken, models.CASCADE, null=True, related_name="+")
+    grant = models.ForeignKey(Grant, models.CASCADE, null=True, related_name="+")
     session_digest = models.CharField(max_length=64, help_text="SHA-256 of the session key")
     server = models.ForeignKey(Server, models.CASCADE, related_name="+")
     kind = models.CharField(max_length=16, choices=Kind)

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from vpspanel.accounts.models import ApiToken, Member, Role, User
 from vpspanel.accounts.scopes import Scope, may_change
-from vpspanel.consoles.models import ShareLink, Way
+from vpspanel.consoles.models import Grant, ShareLink, Way
 from vpspanel.events.guard import Checks, Loss, Owner, Pair
 from vpspanel.servers.access import includes
 from vpspanel.servers.models import Lifecycle, Server
@@ -17,6 +17,7 @@ TYPE_ROLE = Role.OPERATOR
 LINK_IN_SESSION = "console_link"
 STAFF_PERMISSION = "consoles.watch_console"
 _PROGRAMS = -(2**40)
+_GRANTS = -(2**50)
 
 
 def may_hear(pairs: set[Pair]) -> dict[Pair, bool]:
@@ -134,13 +135,37 @@ def program_id(token_id: int) -> int:
     return _PROGRAMS - token_id
 
 
+def may_use_by_grant(pairs: set[Pair]) -> dict[Pair, bool]:
+    """The pairs of a grant's browser (see `grant_id`) and its server, while its token opens it."""
+    grants = Grant.objects.filter(
+        pk__in={_GRANTS - who for who, _ in pairs}, expires__gt=timezone.now()
+    )
+    found = {(grant_id(grant.pk), grant.server_id): grant for grant in grants}
+    by_token = may_use_by_token({(program_id(one.token_id), one.server_id) for one in grants})
+    return {
+        pair: grant.may_type
+        for pair, grant in found.items()
+        if pair in pairs and (program_id(grant.token_id), grant.server_id) in by_token
+    }
+
+
+def grant_id(number: int) -> int:
+    """How guards and rooms know the browser of this grant: nobody else has such a number."""
+    return _GRANTS - number
+
+
+def grant_over(pairs: set[Pair]) -> dict[Pair, Loss]:
+    """What its browser is told at the end."""
+    return dict.fromkeys(pairs, Loss(4403, "This console is not open any more."))
+
+
 def link_over(pairs: set[Pair]) -> dict[Pair, Loss]:
     """What a guest is told at the end."""
     return dict.fromkeys(pairs, Loss(4403, "This link was revoked or has expired."))
 
 
 def everybody(owners: set[Owner]) -> set[Owner]:
-    """Guests and programs have not signed in: their link or token is what counts."""
+    """Guests and programs have not signed in: their link, token or grant is what counts."""
     return owners
 
 
@@ -150,7 +175,14 @@ MEMBERS = Checks(may_watch, why_not)
 STAFF = Checks(may_watch_as_staff)
 GUESTS = Checks(may_watch_by_link, link_over, everybody)
 PROGRAMS = Checks(may_use_by_token, signed_in=everybody)
-CHECKS = {Way.MEMBER: MEMBERS, Way.STAFF: STAFF, Way.LINK: GUESTS, Way.TOKEN: PROGRAMS}
+GRANTED = Checks(may_use_by_grant, grant_over, everybody)
+CHECKS = {
+    Way.MEMBER: MEMBERS,
+    Way.STAFF: STAFF,
+    Way.LINK: GUESTS,
+    Way.TOKEN: PROGRAMS,
+    Way.GRANT: GRANTED,
+}
 
 
 def _members(pairs: set[Pair]) -> list[tuple[Pair, bool, Lifecycle, bool]]:

@@ -31,10 +31,11 @@ from vpspanel.events.origin import Receive, Scope, Send
 
 async def serial_console(scope: Scope, receive: Receive, send: Send) -> None:
     """The endpoint."""
-    await serve(scope, receive, send, Kind.SERIAL, _make)
+    await serve(scope, receive, send, Kind.SERIAL, make_serial)
 
 
-def _make(visit: Visit, hello: Hello) -> SerialConsole:
+def make_serial(visit: Visit, hello: Hello) -> SerialConsole:
+    """The console of this visit."""
     return SerialConsole(
         visit.viewer,
         line=visit.room.line(visit.server_id),

@@ -76,7 +76,7 @@ class SerialConsole(Console):
             self._line.take(self._seat)
         elif message.get("type") == "watch":
             self._line.watch(self._seat)
-        elif message.get("type") == "record":
+        elif message.get("type") == "record" and not self._is_guest:
             self._line.record(self._seat, message.get("on") is True)
         elif message.get("type") == "size":
             columns, rows = message.get("columns"), message.get("rows")

@@ -17,8 +17,8 @@ from django.utils import timezone
 from vpspanel.accounts.models import ApiToken
 from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
 from vpspanel.accounts.token_services import act_in
-from vpspanel.consoles.models import Kind, ShareLink, Ticket, Way
-from vpspanel.consoles.rights import CHECKS, guest_id, may_watch_as_staff, program_id
+from vpspanel.consoles.models import Grant, Kind, ShareLink, Ticket, Way
+from vpspanel.consoles.rights import CHECKS, grant_id, guest_id, may_watch_as_staff, program_id
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -30,7 +30,7 @@ TICKET_LIFE = timedelta(seconds=60)
 TICKETS_IN_A_MINUTE = 30  # per user; a browser that reconnects needs one each time
 KEPT = timedelta(hours=1)
 _BYTES = 32
-_FORM = re.compile(r"[A-Za-z0-9_-]{43}")  # so many bytes in URL-safe base64
+SECRET_FORM = re.compile(r"[A-Za-z0-9_-]{43}")  # so many bytes in URL-safe base64
 
 
 class How(enum.StrEnum):
@@ -102,19 +102,25 @@ def issue_program_ticket(actor: Actor, server_id: int) -> str:
     For programs: it needs no session, and what it opened ends with the token.
     Raises `NotFound`, `Refused`.
     """
+    server, token = need_program(actor, server_id)
+    theirs = Ticket.objects.filter(token=token)
+    return _make_ticket(theirs, "", token=token, server=server, kind=Kind.VNC, way=Way.TOKEN)
+
+
+def need_program(actor: Actor, server_id: int) -> tuple[Server, ApiToken]:
+    """The server and the token that opens its consoles now. Raises `NotFound`, `Refused`."""
     server = get_server(actor, server_id, Verb.CONSOLE)
     refuse_unless_open(server)
     if actor.token is None:
         raise Refused("forbidden", "Such consoles are for programs with an API token.")
     if not may_change(actor.token, Scope.CONSOLE):  # a reader may look, but this one types
         raise lacks_scope(Scope.CONSOLE)
-    theirs = Ticket.objects.filter(token=actor.token)
-    return _make_ticket(theirs, "", token=actor.token, server=server, kind=Kind.VNC, way=Way.TOKEN)
+    return server, actor.token
 
 
 def redeem_program_ticket(secret: str) -> Program | None:
     """Use such a ticket up: what it opens, or None if it opens nothing now."""
-    if not _FORM.fullmatch(secret):  # anybody may ask: what is no ticket costs no query
+    if not SECRET_FORM.fullmatch(secret):  # anybody may ask: what is no ticket costs no query
         return None
     now = timezone.now()
     found = Ticket.objects.filter(
@@ -131,6 +137,30 @@ def redeem_program_ticket(secret: str) -> Program | None:
         return None
     act_in(ticket.token, ticket.server.project_id)
     return Program(ticket.token, ticket.server_id, types)
+
+
+def issue_grant_ticket(grant: Grant, key: str) -> str:
+    """The secret of a ticket for the browser that has the grant. Raises `Refused`."""
+    facts = {"grant": grant, "server": grant.server, "kind": grant.kind, "way": Way.GRANT}
+    return _make_ticket(Ticket.objects.filter(grant=grant), key, **facts)
+
+
+def redeem_grant_ticket(secret: str, kind: Kind) -> tuple[Grant, bool] | None:
+    """Use such a ticket up: the grant, and whether it types; None if it opens nothing now."""
+    if not SECRET_FORM.fullmatch(secret):
+        return None
+    now = timezone.now()
+    found = Ticket.objects.filter(
+        digest=digest(secret), way=Way.GRANT, kind=kind, used=None, expires__gt=now
+    )
+    if found.update(used=now) != 1:
+        return None
+    grant = Ticket.objects.select_related("grant__token").get(digest=digest(secret)).grant
+    if grant is None:
+        return None
+    pair = (grant_id(grant.pk), grant.server_id)
+    types = CHECKS[Way.GRANT].rights({pair}).get(pair)
+    return None if types is None else (grant, types)
 
 
 def _issue(actor: Actor, server: Server, kind: Kind, way: Way, session_key: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from vpspanel.consoles import link_views, power, recording_views, shared, staff, views
+from vpspanel.consoles import embed_views, link_views, power, recording_views, shared, staff, views
 
 app_name = "consoles"
 urlpatterns = [
@@ -19,6 +19,11 @@ urlpatterns = [
         link_views.revoke,
         name="link_revoke",
     ),
+    path("embed/ticket/", embed_views.ticket, name="embed_ticket"),
+    path("embed/serial/", embed_views.page, {"name": "serial"}, name="embed_serial"),
+    path("embed/screen/", embed_views.page, {"name": "screen"}, name="embed_screen"),
+    path("embed/serial/watch/", embed_views.watch_page, {"name": "serial"}, name="watch_serial"),
+    path("embed/screen/watch/", embed_views.watch_page, {"name": "screen"}, name="watch_screen"),
     path("shared/", shared.entrance, name="shared"),
     path("shared/enter/", shared.enter, name="shared_enter"),
     path("shared/console/", shared.page, name="shared_console"),

@@ -103,7 +103,7 @@ class Visit:
     @property
     def is_guest(self) -> bool:
         """Whether it is somebody who should learn no names."""
-        return self.way is Way.LINK
+        return self.way in (Way.LINK, Way.GRANT)
 
     @property
     def key(self) -> tuple[int, Kind]:

@@ -19,10 +19,11 @@ from vpspanel.events.origin import Receive, Scope, Send
 
 async def vnc_console(scope: Scope, receive: Receive, send: Send) -> None:
     """The endpoint."""
-    await serve(scope, receive, send, Kind.VNC, _make)
+    await serve(scope, receive, send, Kind.VNC, make_screen)
 
 
-def _make(visit: Visit, hello: Hello) -> ScreenConsole:
+def make_screen(visit: Visit, hello: Hello) -> ScreenConsole:
+    """The console of this visit."""
     return ScreenConsole(
         visit.viewer,
         place=visit.place,
