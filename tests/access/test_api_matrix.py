@@ -15,6 +15,7 @@ from django.utils import timezone
 from hosts.models import Image, ImageStatus, ImageType
 from tests.access.addresses import all_addresses
 from tests.api.asking import Api, program, project_of_charlie
+from tests.servers.test_isos import make_iso
 from tests.webhooks.receiver import make_webhook
 from tests.world import World, make_world
 from vpspanel.accounts.models import Account, ApiToken, SSHKey
@@ -56,6 +57,8 @@ PLAN: dict[str, tuple[str, str]] = {
     "primary_ip_actions": (MINE, "GET"),
     "primary_ip_action": (MINE, "GET"),
     **{f"primary_ip_verb:{verb}": (MINE, "POST") for verb in ADDRESS_VERBS},
+    "isos": (EVERYBODYS, "GET"),
+    "iso": (EVERYBODYS, "GET"),
     "events": (PROJECTS, "GET"),
     "limits": (PROJECTS, "GET"),
     "stock": (EVERYBODYS, "GET"),
@@ -101,6 +104,7 @@ def world(db: None) -> World:
     )
     make_webhook(world)
     PlacementGroup.objects.create(project=world.project, name="apart")
+    make_iso()
     ip = PrimaryIP.objects.order_by("pk")[0]
     for resource in (("image", image.pk), ("primary_ip", ip.pk)):
         record_done(
@@ -139,6 +143,7 @@ def address(name: str) -> str:
     pks = {
         "servers": server.pk,
         "images": image.pk,
+        "isos": Image.objects.get(type=ImageType.ISO).pk,
         "primary_ips": server.primary_ips.order_by("pk")[0].pk,
         "ssh_keys": SSHKey.objects.get().pk,
         "server_types": server.server_type_id,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from hosts.models import Host, StoragePool
+from hosts.models import Host, Image, ImageType, StoragePool
 from hosts.virt.driver import Driver
 from hosts.virt.errors import VirtError
 from hosts.virt.registry import driver_for
@@ -54,6 +54,7 @@ class Records:
     servers: dict[UUID, Server]
     busy: set[int]
     shared: dict[tuple[int, str], str] = field(default_factory=dict)  # by host and pool
+    isos: frozenset[str] = frozenset()  # names of their volumes
 
     def is_busy(self, uuid: UUID) -> bool:
         """Whether something is being done to its server."""
@@ -120,4 +121,5 @@ def load_records(looks: Sequence[Look]) -> Records:
     actions = Action.objects.filter(touched, resource_type__in=("server", "seed"))
     pools = StoragePool.objects.exclude(shared_id="").values_list("host_id", "name", "shared_id")
     shared = {(host_id, name): shared_id for host_id, name, shared_id in pools}
-    return Records(servers, set(actions.values_list("resource_id", flat=True)), shared)
+    isos = frozenset(iso.volume for iso in Image.objects.filter(type=ImageType.ISO))
+    return Records(servers, set(actions.values_list("resource_id", flat=True)), shared, isos)

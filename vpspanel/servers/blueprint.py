@@ -66,8 +66,15 @@ class Blueprint:
         )
 
     def _disks(self) -> tuple[DiskSpec, ...]:
-        server = self.server
-        return (_disk(server, server.disk_volume(), "vda", boot=1), _seed(server, "vdb"))
+        """An ISO is booted from first, as long as it is there and can be booted from."""
+        server, iso = self.server, self.server.iso
+        if iso is None:
+            return (_disk(server, server.disk_volume(), "vda", boot=1), _seed(server, "vdb"))
+        cdrom = DiskSpec(
+            server.pool, iso.volume, "sda", "raw", readonly=True, boot_order=1, cdrom=True
+        )
+        disk = _disk(server, server.disk_volume(), "vda", boot=2)
+        return (disk, _seed(server, "vdb"), cdrom)
 
     def _rescue_disks(self) -> tuple[DiskSpec, ...]:
         """Its own seed is left out: the rescue system has one of its own."""
