@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,11 +20,11 @@ from django.conf import settings
 from django.db.models import Q
 
 from hosts.images.build import BUILDERS
-from hosts.images.catalogue import CatalogueImage, load_catalogue
+from hosts.images.catalogue import CatalogueImage, Checksum, load_catalogue
 from hosts.images.checksums import file_digest
 from hosts.images.download import download_image
 from hosts.images.errors import ImageError, ImageErrorCode
-from hosts.images.inspect import inspect_image
+from hosts.images.inspect import inspect_image, inspect_iso
 from hosts.models import Image, ImageStatus, ImageType
 
 MIB = 1024**2
@@ -31,6 +32,8 @@ PROGRESS_EVERY = 1.0  # seconds between two writes of a progress that moves
 YOUNG = 3600.0  # seconds
 DOWNLOADED, CHECKED = 95, 98  # percent of a fetch
 
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 SIMULATED = "simulated-"  # how the files begin that no real host may run
 
 Say = Callable[[str], None]
@@ -229,6 +232,35 @@ def fetch_image(name: str, *, say: Say | None = None) -> Image:
     return image
 
 
+def fetch_iso(
+    name: str, url: str, sha256: str, *, description: str = "", say: Say | None = None
+) -> Image:
+    """Fetch an ISO of that SHA-256 and make it available to all customers. Raises `ImageError`.
+
+    One of that name that is there already is replaced once the new one is.
+    """
+    digest = sha256.strip().lower()
+    if not _NAME.fullmatch(name) or not _SHA256.fullmatch(digest):
+        wrong = "A name has small letters, digits and hyphens, a SHA-256 has 64 hex digits."
+        raise ImageError(ImageErrorCode.CATALOGUE, wrong)
+    new = {"type": ImageType.ISO, "description": name, "status": ImageStatus.UNAVAILABLE}
+    image, _ = Image.objects.get_or_create(name=name, defaults=new)
+    if image.type != ImageType.ISO:
+        raise ImageError(ImageErrorCode.CATALOGUE, f"{name} is an image, and no ISO.")
+    if description:
+        image.description = description[:200]
+        image.save(update_fields=["description"])
+    report = Reporter(image, say)
+    with only_one(name), _reported(image):
+        target = image_dir() / "downloads" / f"{name}.iso"
+        found = download_image(
+            url, Checksum("", "sha256", "", digest), target, progress=report.bytes
+        )
+        report("Checking", CHECKED)
+        _publish(image, found.path, sha256=found.sha256)
+    return image
+
+
 def _row(entry: CatalogueImage) -> Image:
     image = Image.objects.filter(name=entry.slug).first()
     return image or next(row for row in sync_catalogue() if row.name == entry.slug)
@@ -261,7 +293,8 @@ def _reported(image: Image) -> Iterator[None]:
 
 def _publish(image: Image, path: Path, *, sha256: str) -> None:
     """Look into the file, give it the name of its checksum, and let it be ordered."""
-    facts = inspect_image(path, expected_format="qcow2")
+    is_iso = image.type == ImageType.ISO
+    facts = inspect_iso(path) if is_iso else inspect_image(path, expected_format="qcow2")
     if file_digest(path, "sha256") != sha256:
         raise ImageError(
             ImageErrorCode.CHECKSUM_MISMATCH, f"{path.name} is not the file that was made."

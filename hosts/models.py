@@ -278,6 +278,7 @@ class ImageType(models.TextChoices):
     SNAPSHOT = "snapshot", "snapshot"
     BACKUP = "backup", "backup"
     CUSTOM = "custom", "custom"
+    ISO = "iso", "ISO"
 
 
 class ImageStatus(models.TextChoices):

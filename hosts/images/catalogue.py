@@ -27,11 +27,18 @@ class Checksum:
     """Where the maker of an image publishes its checksum.
 
     `file` is a regular expression that must match a whole name in that list.
+    With a `digest`, which somebody knows already, no list is asked for.
     """
 
     url: str
     algorithm: str  # "sha256" or "sha512"
     file: str
+    digest: str = ""
+
+    @property
+    def source(self) -> str:
+        """Who says so."""
+        return self.url or "whoever asked for it"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def download_image(
             job.forget()
             raise ImageError(
                 ImageErrorCode.CHECKSUM_MISMATCH,
-                f"{url} does not have the {checksum.algorithm} that {checksum.url} gives",
+                f"{url} does not have the {checksum.algorithm} that {checksum.source} gives",
             )
         job.publish()
         return _described(target)

@@ -25,6 +25,8 @@ CPU_SECONDS = 30
 MEMORY_BYTES = 2 * 1024**3
 WALL_SECONDS = 120
 
+ISO_MARK_AT, ISO_MARK, ISO_SECTOR = 0x8001, b"CD001", 2048
+
 #: (offset, bytes, what it is) of formats that must not pass as a raw disk.
 _MARKS = (
     (0, b"KDMV", "VMDK"),
@@ -43,7 +45,7 @@ _MARKS = (
     (0, b"BZh", "bzip2"),
     (0, b"PK\x03\x04", "zip"),
     (0x40, b"\x7f\x10\xda\xbe", "VDI"),
-    (0x8001, b"CD001", "ISO 9660"),
+    (ISO_MARK_AT, ISO_MARK, "ISO 9660"),
     (257, b"ustar", "tar"),
 )
 #: The same, counted from the end of the file.
@@ -97,6 +99,23 @@ def inspect_image(
         # The very file that was read, whatever lies under its name by now.
         _qemu_agrees(file, facts)
     return facts
+
+
+def inspect_iso(path: Path) -> ImageFacts:
+    """The facts of an ISO 9660 image, which guests see as a CD-ROM.
+
+    It is given to QEMU as a raw file and read only, so nothing that is written in
+    it names another. Raises ImageError: UNKNOWN_FORMAT, SIZE or STORAGE.
+    """
+    with _regular_file(path) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(ISO_MARK_AT)
+        if file.read(len(ISO_MARK)) != ISO_MARK:
+            raise ImageError(ImageErrorCode.UNKNOWN_FORMAT, "this is not an ISO 9660 image")
+        if size % ISO_SECTOR:
+            wrong = f"an ISO of {size} bytes, which are not whole sectors of {ISO_SECTOR}"
+            raise ImageError(ImageErrorCode.SIZE, wrong)
+    return ImageFacts("raw", size, size)
 
 
 def _regular_file(path: Path) -> BinaryIO:

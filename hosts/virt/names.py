@@ -21,6 +21,7 @@ _BRIDGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 _KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _TARGET = re.compile(r"vd[a-z]")
+_CDROM = re.compile(r"sd[a-z]")
 
 
 def _matching(kind: str, pattern: re.Pattern[str], value: str) -> str:
@@ -54,6 +55,11 @@ def bridge_name(value: str) -> str:
 def disk_target(value: str) -> str:
     """vda … vdz."""
     return _matching("virtio disk", _TARGET, value)
+
+
+def cdrom_target(value: str) -> str:
+    """sda … sdz."""
+    return _matching("CD-ROM", _CDROM, value)
 
 
 def metadata_key(value: str) -> str:

@@ -50,10 +50,11 @@ class DiskSpec:
 
     pool: str
     volume: str
-    target: str  # vda, vdb …
+    target: str  # vda, vdb …; sda for a CD-ROM
     format: str  # "qcow2" or "raw"
     readonly: bool = False
     boot_order: int | None = None
+    cdrom: bool = False  # on SATA, which every firmware boots from
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,14 +139,20 @@ def _devices(root: ET.Element, spec: DomainSpec) -> None:
 def _disk(devices: ET.Element, spec: DiskSpec) -> None:
     if spec.format not in ("qcow2", "raw"):
         raise ValueError(f"{spec.format!r} is neither qcow2 nor raw")
-    disk = add(devices, "disk", {"type": "volume", "device": "disk"})
-    driver = {"name": "qemu", "type": spec.format, "cache": "none", "discard": "unmap"}
-    if not spec.readonly:
+    kind = "cdrom" if spec.cdrom else "disk"
+    disk = add(devices, "disk", {"type": "volume", "device": kind})
+    driver = {"name": "qemu", "type": spec.format, "cache": "none"}
+    if not spec.cdrom:
+        driver["discard"] = "unmap"
+    if not spec.readonly and not spec.cdrom:
         driver["detect_zeroes"] = "unmap"
     add(disk, "driver", driver)
     source = {"pool": names.object_name(spec.pool), "volume": names.volume_name(spec.volume)}
     add(disk, "source", source)
-    add(disk, "target", {"dev": names.disk_target(spec.target), "bus": "virtio"})
+    if spec.cdrom:
+        add(disk, "target", {"dev": names.cdrom_target(spec.target), "bus": "sata"})
+    else:
+        add(disk, "target", {"dev": names.disk_target(spec.target), "bus": "virtio"})
     if spec.boot_order is not None:
         add(disk, "boot", {"order": str(spec.boot_order)})
     if spec.readonly:

@@ -22,6 +22,7 @@ from tests.api.asking import (
     project_of_charlie,
     reseller_program,
 )
+from tests.servers.test_isos import make_iso
 from tests.webhooks.receiver import make_webhook
 from tests.world import World, make_world
 from vpspanel.accounts.models import Account, ApiToken, Project, SSHKey
@@ -70,6 +71,8 @@ PLAN: dict[str, tuple[str, str]] = {
     "primary_ip_actions": (MINE, "GET"),
     "primary_ip_action": (MINE, "GET"),
     **{f"primary_ip_verb:{verb}": (MINE, "POST") for verb in ADDRESS_VERBS},
+    "isos": (EVERYBODYS, "GET"),
+    "iso": (EVERYBODYS, "GET"),
     "events": (PROJECTS, "GET"),
     "limits": (EITHERS, "GET"),
     "stock": (EVERYBODYS, "GET"),
@@ -135,6 +138,7 @@ def world(db: None) -> World:
     Account.objects.filter(pk=seller.pk).update(servers_used=1)
     program(world.project, name="own")
     PlacementGroup.objects.create(project=world.project, name="apart")
+    make_iso()
     ip = PrimaryIP.objects.order_by("pk")[0]
     for resource in (("image", image.pk), ("primary_ip", ip.pk)):
         record_done(
@@ -178,6 +182,7 @@ def address(name: str) -> str:
     pks = {
         "servers": server.pk,
         "images": image.pk,
+        "isos": Image.objects.get(type=ImageType.ISO).pk,
         "primary_ips": server.primary_ips.order_by("pk")[0].pk,
         "ssh_keys": SSHKey.objects.get().pk,
         "server_types": server.server_type_id,

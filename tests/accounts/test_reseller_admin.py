@@ -102,7 +102,12 @@ def test_the_form_says_what_speaks_against_a_move(
     sign_in(client, "view_account", "change_account")
     plain = Account.objects.create(name="Plain")
     address = reverse("admin:accounts_account_change", args=[plain.pk])
-    form = {"name": "Plain", "server_limit": "10", "parent": str(world.project.account_id)}
+    form = {
+        "name": "Plain",
+        "server_limit": "10",
+        "address_limit": "10",
+        "parent": str(world.project.account_id),
+    }
     assert "is no reseller" in client.post(address, form).content.decode()
     assert client.post(address, {**form, "parent": str(shop.pk)}).status_code == 302
     assert Account.objects.get(pk=plain.pk).parent == shop

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from tests.accounts.test_keys import ED25519
 from tests.api.asking import Api, make_customer, make_reseller, program, reseller_program
+from tests.servers.test_isos import make_iso
 from tests.webhooks.receiver import make_webhook
 from tests.world import World, work
 from vpspanel.api.hints import Shapes
@@ -104,6 +105,7 @@ def test_every_read_answers_as_described(world: World, api: Api, described: dict
         "locations": location,
         "datacenters": location,
         "server_types": plan,
+        "isos": make_iso().pk,
         "primary_ips": PrimaryIP.objects.filter(server=server)[0].pk,
         "webhooks": hook.pk,
         "accounts": project.account_id,
@@ -168,6 +170,7 @@ def test_what_changes_something_answers_as_described(
         "change_protection": {"delete": False, "rebuild": False},
         "rebuild": {"image": "tiny"},
         "reset_password": None,
+        "attach_iso": {"iso": make_iso().pk},
         "enable_rescue": {},
         "poweroff": None,
         "reboot": None,

@@ -305,7 +305,7 @@ def test_places_and_prices(world: World, api: Api) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["volumes", "networks", "firewalls", "floating_ips", "load_balancers", "certificates", "isos"],
+    ["volumes", "networks", "firewalls", "floating_ips", "load_balancers", "certificates"],
 )
 def test_what_there_is_not(api: Api, name: str) -> None:
     body: dict[str, Any] = api.get(f"/{name}?name=x&per_page=50")

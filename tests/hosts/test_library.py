@@ -23,6 +23,7 @@ from hosts.models import Image, ImageStatus
 from hosts.simulated import ensure_simulated_images, withdraw_simulated_images
 from hosts.virt.fake_qcow2 import empty_qcow2
 from tests.hosts.images.web_server import Site, serving
+from tests.servers.test_isos import iso_file
 
 GIB = 1024**3
 V1, V2 = empty_qcow2(GIB, b"one"), empty_qcow2(2 * GIB, b"two")
@@ -298,3 +299,26 @@ def test_simulated_images_do_not_replace_real_ones(
     library.provide_image("tiny")
     ensure_simulated_images()
     assert library.image_path(row("tiny")).read_bytes() == V1
+
+
+def test_an_iso_is_fetched_by_its_sha256(site: Site, db: None) -> None:
+    content = iso_file()
+    site.files["/installer.iso"] = content
+    url, sha256 = f"{site.url}/installer.iso", hashlib.sha256(content).hexdigest()
+    call_command("iso_fetch", "installer", url, sha256, description="Installer", stdout=StringIO())
+    iso = Image.objects.get(name="installer")
+    assert (iso.type, iso.status, iso.format) == ("iso", ImageStatus.AVAILABLE, "raw")
+    assert (iso.description, iso.sha256) == ("Installer", sha256)
+    assert library.image_path(iso).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("content", "sha256"),
+    [(iso_file(), "0" * 64), (iso_file(), "abc"), (b"\0" * 40960, ""), (iso_file() + b"x", "")],
+)
+def test_what_is_no_iso_is_not_offered(site: Site, db: None, content: bytes, sha256: str) -> None:
+    site.files["/installer.iso"] = content
+    sha256 = sha256 or hashlib.sha256(content).hexdigest()
+    with pytest.raises(ImageError):
+        library.fetch_iso("installer", f"{site.url}/installer.iso", sha256)
+    assert not Image.objects.filter(status=ImageStatus.AVAILABLE).exists()

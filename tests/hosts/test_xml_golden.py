@@ -33,6 +33,8 @@ DOMAIN = DomainSpec(
     title="Shop of <Müller & Söhne>",
     metadata={"server": "17", "project": "4"},
 )
+CDROM = DiskSpec("vps", "img-17.raw", "sda", "raw", readonly=True, boot_order=1, cdrom=True)
+WITH_ISO = replace(DOMAIN, disks=(replace(DISK, boot_order=2), SEED, CDROM))
 EMULATED = replace(
     DOMAIN,
     virt_type="qemu",
@@ -53,6 +55,7 @@ NETWORK = NetworkSpec("vps", "vpsbr0", ipv4_gateway="10.80.0.1/24", ipv6_gateway
 
 DOCUMENTS = {
     "domain-kvm": ("domain", xml.domain_xml(DOMAIN)),
+    "domain-iso": ("domain", xml.domain_xml(WITH_ISO)),
     "domain-emulated": ("domain", xml.domain_xml(EMULATED)),
     "filter": ("nwfilter", nwfilter.filter_xml(FILTER)),
     "filter-two-addresses": ("nwfilter", nwfilter.filter_xml(MANY)),

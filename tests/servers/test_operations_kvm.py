@@ -15,16 +15,20 @@ from django.conf import settings
 from hosts.images.build.tiny import build_tiny
 from hosts.images.inspect import inspect_image
 from hosts.library import image_path
-from hosts.models import Image
+from hosts.models import Family, Image
+from hosts.virt.registry import driver_for
 from tests.audit import assert_clean
 from tests.kvm import KvmHost, kvm_host
 from tests.servers.real_world import real
+from tests.servers.test_isos import iso_file, make_iso
 from tests.world import World, due_now, make_plan, work
 from vpspanel.accounts.models import SSHKey
 from vpspanel.accounts.services import add_ssh_key
 from vpspanel.actions.models import Action
 from vpspanel.events.actor import SYSTEM
 from vpspanel.servers import services
+from vpspanel.servers.addresses import buy_primary_ip, unassign_primary_ip
+from vpspanel.servers.isos import attach_iso, detach_iso
 from vpspanel.servers.models import Server
 from vpspanel.servers.rescue import enable_rescue
 from vpspanel.servers.resizing import change_type
@@ -56,10 +60,14 @@ class Shell:
         """What the command prints; it must succeed."""
         return self._host.exec(*self._line, command).strip()
 
+    def says(self) -> str:
+        """How the system is called; empty if it does not answer."""
+        return self._host.exec(*self._line, "hostname", check=False).strip()
+
     def wait_for(self, hostname: str) -> None:
         """Until the system that is called so answers."""
         until = time.monotonic() + ANSWERS_WITHIN
-        while self._host.exec(*self._line, "hostname", check=False).strip() != hostname:
+        while self.says() != hostname:
             assert time.monotonic() < until, f"{hostname} does not answer"
             time.sleep(0.5)
 
@@ -164,6 +172,72 @@ def test_rescue_a_larger_plan_and_a_snapshot(
     shell.wait_for("twin")
     assert shell.run("cat /root/marker") == "kept"
     do(services.delete, twin)
+    assert_clean()
+
+
+def test_a_guest_gets_another_address_and_keeps_the_rest(
+    real: World,
+    tiny: Image,
+    key: SSHKey,
+    key_file: Path,
+    kvm_host: KvmHost,
+    do: Callable[[Callable[..., Action], Server], None],
+) -> None:
+    server = real.running("web", ssh_keys=[key])
+    first = Shell(kvm_host, key_file, server)
+    first.wait_for("web")
+    first.run("echo kept > /root/marker && sync")
+    do(services.power_off, server)
+    old = server.primary_ips.get(address__family=4)
+    finish(unassign_primary_ip(real.alice, old.pk))
+    bought = buy_primary_ip(
+        real.alice, project=real.project, name="new", family=Family.V4, server_id=server.pk
+    )
+    assert bought.action is not None
+    finish(bought.action)
+    do(services.power_on, server)
+    second = Shell(kvm_host, key_file, server)
+    second.wait_for("web")
+    addresses = second.run("ip -o addr show dev eth0")
+    assert f"{bought.ip}/24" in addresses
+    assert f"{old}/" not in addresses
+    assert second.run("cat /root/marker") == "kept"
+    # Not even by its own root does it speak with the address that it has lost.
+    second.run(f"ip addr add {old}/24 dev eth0")
+    assert first.says() == ""
+    assert second.says() == "web"
+    do(services.delete, server)
+    assert_clean()
+
+
+# Writes what follows it to the first serial port, and halts.
+SAYS = bytes.fromhex("e800005e83c6132eac84c07406baf803eeebf4f4ebfd")
+
+
+def test_a_guest_boots_from_an_iso_and_then_from_its_disk(
+    real: World,
+    tiny: Image,
+    key: SSHKey,
+    key_file: Path,
+    kvm_host: KvmHost,
+    do: Callable[[Callable[..., Action], Server], None],
+) -> None:
+    server = real.running("web", ssh_keys=[key], start=False)
+    iso = make_iso(content=iso_file(SAYS + b"Booted from the ISO.\0"))
+    finish(attach_iso(real.alice, server.pk, iso))
+    do(services.power_on, server)
+    driver, until = driver_for(kvm_host.uri), time.monotonic() + ANSWERS_WITHIN
+    while b"Booted from the ISO." not in driver.serial_log(server.uuid, 100_000):
+        assert time.monotonic() < until, driver.serial_log(server.uuid, 100_000)
+        time.sleep(0.5)
+    assert_clean()
+    do(detach_iso, server)
+    do(services.reset, server)
+    shell = Shell(kvm_host, key_file, server)
+    shell.wait_for("web")
+    assert "sr0" not in shell.run("cat /proc/partitions")
+    assert "cdrom" not in kvm_host.exec("virsh", "dumpxml", str(server.uuid))
+    do(services.delete, server)
     assert_clean()
 
 

@@ -25,7 +25,7 @@ MEANING = {
     Scope.POWER: "start, shut down, power off, reboot and reset servers",
     Scope.CONSOLE: "use their consoles",
     Scope.CHANGE: "change their names, labels, protection, plans and addresses",
-    Scope.REBUILD: "rebuild them, set their passwords, use the rescue system",
+    Scope.REBUILD: "rebuild them, set their passwords, use the rescue system and ISOs",
     Scope.CREATE: "order servers",
     Scope.DELETE: "delete servers",
     Scope.IMAGES: "make, change and delete snapshots",

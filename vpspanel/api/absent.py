@@ -20,7 +20,6 @@ COLLECTIONS = {
     "certificates": "certificates",
     "firewalls": "firewalls",
     "floating_ips": "floating IPs",
-    "isos": "ISO images",
     "load_balancer_types": "load balancers",
     "load_balancers": "load balancers",
     "networks": "private networks",

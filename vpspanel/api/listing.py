@@ -139,7 +139,7 @@ def flag(request: Request, name: str) -> bool:
 
 def choices(request: Request, name: str, known: Sequence[str]) -> list[str]:
     """A repeatable parameter of known words. Raises `Refused` for others."""
-    found = [value for value in request.query_params.getlist(name) if value]
+    found = request.query_params.getlist(name)
     for value in found:
         if value not in known:
             message = f"{name} is one of {', '.join(known)}."

@@ -29,6 +29,8 @@ from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.servers import services
 from vpspanel.servers.groups import join_group, leave_group, visible_groups
+from vpspanel.servers.images import visible_isos
+from vpspanel.servers.isos import attach_iso, detach_iso
 from vpspanel.servers.models import PowerSeen, ServerType
 from vpspanel.servers.rescue import disable_rescue, enable_rescue
 from vpspanel.servers.resizing import change_type
@@ -75,6 +77,12 @@ class NewSnapshot(Body):
     description = Text(required=False, allow_null=True, allow_blank=True, max_length=1000)
     type = serializers.ChoiceField(["snapshot", "backup"], required=False, allow_null=True)
     labels = Labels(required=False)
+
+
+class IsoToAttach(Body):
+    """Which ISO."""
+
+    iso = IdOrName()
 
 
 class GroupToJoin(Body):
@@ -211,6 +219,12 @@ def _create_image(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"image": image_shape(snapshot.image), "action": action_shape(snapshot.action)}
 
 
+@answers("Attach an ISO", status=201, body=IsoToAttach, action=ActionShape)
+def _attach_iso(actor: Actor, server_id: int, request: Request) -> Answer:
+    iso = pick_or_fail(visible_isos(), body_of(request, IsoToAttach)["iso"], "iso")
+    return {"action": action_shape(attach_iso(actor, server_id, iso))}
+
+
 @answers("Join a placement group", status=201, body=GroupToJoin, action=ActionShape)
 def _join_group(actor: Actor, server_id: int, request: Request) -> Answer:
     asked = body_of(request, GroupToJoin)
@@ -264,6 +278,8 @@ VERBS: dict[str, Verb] = {
     "change_protection": _change_protection,
     "change_type": _change_type,
     "enable_rescue": _enable_rescue,
+    "attach_iso": _attach_iso,
+    "detach_iso": _plain(detach_iso, "Detach the ISO"),
     "disable_rescue": _plain(disable_rescue, "Disable the rescue system"),
     "create_image": _create_image,
     "request_console": _request_console,
@@ -276,8 +292,6 @@ VERBS: dict[str, Verb] = {
 UNSUPPORTED = {
     "enable_backup": "backups",
     "disable_backup": "backups",
-    "attach_iso": "ISO images",
-    "detach_iso": "ISO images",
     "change_dns_ptr": "reverse DNS",
     "attach_to_network": "private networks",
     "detach_from_network": "private networks",

@@ -28,6 +28,8 @@ SCOPE_OF = {
     Verb.RESET: Scope.POWER,
     Verb.REBUILD: Scope.REBUILD,
     Verb.RESET_PASSWORD: Scope.REBUILD,
+    Verb.ATTACH_ISO: Scope.REBUILD,
+    Verb.DETACH_ISO: Scope.REBUILD,
     Verb.ENABLE_RESCUE: Scope.REBUILD,
     Verb.DISABLE_RESCUE: Scope.REBUILD,
     Verb.CHANGE_TYPE: Scope.CHANGE,
@@ -143,7 +145,7 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
     """
     servers = Server.objects.all() if acts_as_staff(actor) else _servers_of(actor)
     servers = servers.select_related(
-        "project__account", "server_type", "image", "location", "host", "placement_group"
+        "project__account", "server_type", "image", "iso", "location", "host", "placement_group"
     )
     server = servers.filter(pk=server_id).first()
     if server is None:

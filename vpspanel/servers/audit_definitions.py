@@ -65,7 +65,8 @@ def _of_disk(disk: DiskSpec, there: DiskFound) -> Iterator[str]:
         yield f"{disk.target} read as {there.format or 'anything'} instead of {disk.format}"
     if there.boot_order != disk.boot_order:
         yield f"another boot order of {disk.target}"
-    if (there.bus, there.device, there.readonly) != ("virtio", "disk", disk.readonly):
+    kind = ("sata", "cdrom") if disk.cdrom else ("virtio", "disk")
+    if (there.bus, there.device, there.readonly) != (*kind, disk.readonly):
         yield f"another kind of disk as {disk.target}"
 
 

@@ -91,8 +91,11 @@ def check_domain(look: Look, records: Records, domain: DomainSeen) -> Iterator[F
         )
     else:
         expected = {f"{server.pool}/{name}" for name in server.volumes}
-        if set(domain.disks) != expected and set(domain.disks) != _rescue_disks_of(server):
-            wrong = ", ".join(sorted(set(domain.disks) ^ expected))
+        # A running guest keeps the ISO that it was started with, until it is started again.
+        isos = {f"{server.pool}/{name}" for name in records.isos}
+        disks = set(domain.disks) - isos
+        if disks not in (expected, _rescue_disks_of(server)):
+            wrong = ", ".join(sorted(disks ^ expected))
             message = f"Its disks are not those recorded: {wrong}"
             yield _error("domain_disks", subject, message, server.uuid)
         else:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from hosts.models import Host, StoragePool
+from hosts.models import Host, Image, ImageType, StoragePool
 from hosts.virt.driver import Driver
 from hosts.virt.errors import VirtError
 from hosts.virt.registry import driver_for
@@ -56,6 +56,7 @@ class Records:
     servers: dict[UUID, Server]
     busy: set[int]
     shared: dict[tuple[int, str], str] = field(default_factory=dict)  # by host and pool
+    isos: frozenset[str] = frozenset()  # names of their volumes
 
     def is_adopted(self, host: Host, pool: str, name: str) -> bool:
         """Whether a live server was taken over with that volume as its disk."""
@@ -129,11 +130,12 @@ def load_records(looks: Sequence[Look]) -> Records:
     """The servers of those hosts, and of every UUID found there."""
     servers: dict[UUID, Server] = {}
     host_ids = [look.host.pk for look in looks]
-    for server in Server.objects.filter(host__in=host_ids).exclude(lifecycle=Lifecycle.DELETED):
+    rows = Server.objects.select_related("iso")
+    for server in rows.filter(host__in=host_ids).exclude(lifecycle=Lifecycle.DELETED):
         servers[server.uuid] = server
     wanted = [uuid for look in looks for uuid in look.uuids() if uuid not in servers]
     for start in range(0, len(wanted), CHUNK):
-        for server in Server.objects.filter(uuid__in=wanted[start : start + CHUNK]):
+        for server in rows.filter(uuid__in=wanted[start : start + CHUNK]):
             servers[server.uuid] = server
     began = min((look.began for look in looks), default=None)
     touched = Q(state__in=OPEN_STATES)
@@ -142,4 +144,5 @@ def load_records(looks: Sequence[Look]) -> Records:
     actions = Action.objects.filter(touched, resource_type__in=("server", "seed"))
     pools = StoragePool.objects.exclude(shared_id="").values_list("host_id", "name", "shared_id")
     shared = {(host_id, name): shared_id for host_id, name, shared_id in pools}
-    return Records(servers, set(actions.values_list("resource_id", flat=True)), shared)
+    isos = frozenset(iso.volume for iso in Image.objects.filter(type=ImageType.ISO))
+    return Records(servers, set(actions.values_list("resource_id", flat=True)), shared, isos)

@@ -66,10 +66,19 @@ class Blueprint:
         )
 
     def _disks(self) -> tuple[DiskSpec, ...]:
-        """A guest that was taken over has no seed: its cloud-init would begin a new instance."""
-        server = self.server
-        disk = _disk(server, server.disk_volume(), "vda", boot=1)
-        return (disk,) if server.has_adopted_disk else (disk, _seed(server, "vdb"))
+        """An ISO is booted from first, as long as it is there and can be booted from.
+
+        A guest that was taken over has no seed: its cloud-init would begin a new instance.
+        """
+        server, iso = self.server, self.server.iso
+        disk = _disk(server, server.disk_volume(), "vda", boot=1 if iso is None else 2)
+        own = (disk,) if server.has_adopted_disk else (disk, _seed(server, "vdb"))
+        if iso is None:
+            return own
+        cdrom = DiskSpec(
+            server.pool, iso.volume, "sda", "raw", readonly=True, boot_order=1, cdrom=True
+        )
+        return (*own, cdrom)
 
     def _rescue_disks(self) -> tuple[DiskSpec, ...]:
         """Its own seed is left out: the rescue system has one of its own."""

@@ -1,4 +1,4 @@
-"""Which system a start of the panel boots: the server's own, or once the rescue system.
+"""Which system a start of the panel boots: its own, that of an ISO, or once the rescue system.
 
 The definition decides, and it changes only between two starts. So where the
 system changes, a restart is a stop and a start.
@@ -19,13 +19,15 @@ from vpspanel.servers.site import Site
 
 def changes_system(site: Site) -> bool:
     """Whether the next start boots another system than the last one."""
-    return site.server.rescue_enabled or site.server.in_rescue
+    server = site.server
+    return server.rescue_enabled or server.in_rescue or server.iso_changed
 
 
 def runs_wanted_system(site: Site, seen: DomainSeen) -> bool:
     """Whether it runs what the next start is to boot: somebody has started it already."""
-    disk = f"{site.server.pool}/{site.server.rescue_volumes[0]}"
-    return seen.power is Power.RUNNING and (disk in seen.disks) == site.server.rescue_enabled
+    disks = site.blueprint().domain(rescue=site.server.rescue_enabled).disks
+    wanted = {f"{disk.pool}/{disk.volume}" for disk in disks}
+    return seen.power is Power.RUNNING and set(seen.disks) == wanted
 
 
 def define_wanted(site: Site) -> None:
@@ -48,7 +50,7 @@ def start_wanted(site: Site) -> Outcome:
     site.driver.start(site.server.uuid)
 
     def commit() -> None:
-        site.change(booted_at=booted, rescue_enabled=False, in_rescue=True)
+        site.change(booted_at=booted, rescue_enabled=False, in_rescue=True, iso_changed=False)
         _say(site, "server.rescue_started", "The rescue system was started")
 
     return Outcome(commit=commit)
@@ -62,7 +64,7 @@ def delete_rescue_volumes(site: Site) -> None:
 
 def _own_started(site: Site, booted: datetime) -> Outcome:
     was_in_rescue = site.server.in_rescue
-    changes: dict[str, Any] = {"booted_at": booted}
+    changes: dict[str, Any] = {"booted_at": booted, "iso_changed": False}
     if was_in_rescue:
         if not site.server.rescue_enabled:
             delete_rescue_volumes(site)

@@ -8,6 +8,7 @@ from vpspanel.servers import (
     address_steps,  # noqa: F401 - registers its own
     adopting_steps,  # noqa: F401 - registers its own
     drift_steps,  # noqa: F401 - registers its own
+    iso_steps,  # noqa: F401 - registers its own
     loss_commands,  # noqa: F401 - registers its own
     moving_commands,  # noqa: F401 - registers its own
     power_steps,

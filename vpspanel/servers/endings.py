@@ -33,6 +33,7 @@ def bury(server_id: int, *, failed_reason: str = "", keep: list[int] | None = No
             seed_secret_since=None,
             rescue_enabled=False,
             in_rescue=False,
+            iso=None,
             **NO_SECRETS,
         )
     )

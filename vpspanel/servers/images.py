@@ -49,9 +49,18 @@ def usable_images(project_id: int) -> QuerySet[Image]:
     return Image.objects.filter(catalogue | own, status=ImageStatus.AVAILABLE)
 
 
+def visible_isos() -> QuerySet[Image]:
+    """The ISOs that every customer may attach."""
+    return Image.objects.filter(
+        type=ImageType.ISO, owner__isnull=True, status=ImageStatus.AVAILABLE
+    )
+
+
 def check_image_is_usable(image: Image, project_id: int) -> None:
     """Raises `NotFound` for the image of another project, `Refused` for one that is not ready."""
     if image.owner not in (None, image_owner(project_id)):
         raise NotFound("image")
+    if image.type == ImageType.ISO:
+        raise Refused("invalid_input", "No disk can be made of an ISO.", field="image")
     if image.status != ImageStatus.AVAILABLE:
         raise Refused("invalid_input", f"{image.description} is not available yet.", field="image")

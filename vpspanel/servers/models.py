@@ -136,6 +136,12 @@ class Server(models.Model):
     name = models.CharField(max_length=63)
     server_type = models.ForeignKey(ServerType, models.PROTECT, related_name="servers")
     image = models.ForeignKey(Image, models.SET_NULL, null=True, related_name="+")
+    iso = models.ForeignKey(
+        Image, models.PROTECT, null=True, blank=True, related_name="+", help_text="In its CD-ROM"
+    )
+    iso_changed = models.BooleanField(
+        default=False, help_text="It runs without the ISO, or with another: its next start shows it"
+    )
     location = models.ForeignKey(Location, models.PROTECT, related_name="+")
     host = models.ForeignKey(Host, models.PROTECT, null=True, related_name="+")
     placement_group = models.ForeignKey(

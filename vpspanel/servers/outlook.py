@@ -172,6 +172,9 @@ class _Outlook:
                     "Its rescue system is enabled or runs. Disable it, or start its own system.",
                 )
             )
+        if server.iso_id is not None or server.iso_changed:
+            sentence = "It has, or started with, an ISO. Detach that, and restart it if it runs."
+            found.append(Obstacle("iso", sentence))
         if server.power_seen in _POWER:
             found.append(_POWER[PowerSeen(server.power_seen)])
         if self.claim is None:

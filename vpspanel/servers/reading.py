@@ -95,7 +95,13 @@ def list_servers(actor: Actor, servers: ServerSet | None = None) -> list[ServerR
         actor,
         list(
             servers.select_related(
-                "project__account", "server_type", "image", "location", "host", "placement_group"
+                "project__account",
+                "server_type",
+                "image",
+                "iso",
+                "location",
+                "host",
+                "placement_group",
             ).defer(*NO_SECRETS)
         ),
     )

@@ -39,6 +39,8 @@ _SAID = {
     Verb.CREATE_IMAGE: "Snapshot requested",
     Verb.ASSIGN_PRIMARY_IP: "Another address requested",
     Verb.UNASSIGN_PRIMARY_IP: "One address less requested",
+    Verb.ATTACH_ISO: "ISO requested",
+    Verb.DETACH_ISO: "ISO no longer wanted",
     Verb.ENABLE_RESCUE: "Rescue system requested",
     Verb.DISABLE_RESCUE: "Rescue system no longer wanted",
     Verb.RESET_PASSWORD: "New root password requested",
@@ -73,6 +75,7 @@ def facts_of(server: Server, open_action: Action | None) -> ServerFacts:
         protect_rebuild=server.protect_rebuild,
         rescue_enabled=server.rescue_enabled,
         in_rescue=server.in_rescue,
+        has_iso=server.iso_id is not None,
     )
 
 

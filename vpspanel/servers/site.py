@@ -95,7 +95,7 @@ class Site:
 
 def site_of(context: Context) -> Site:
     """The server of an action, with its host. Raises `Fail` if it has none."""
-    server = Server.objects.select_related("host", "image", "project").get(
+    server = Server.objects.select_related("host", "image", "iso", "project").get(
         pk=context.action.resource_id
     )
     if server.host is None:

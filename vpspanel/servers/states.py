@@ -24,6 +24,8 @@ class Verb(enum.StrEnum):
     CREATE_IMAGE = "create_image"
     ASSIGN_PRIMARY_IP = "assign_primary_ip"
     UNASSIGN_PRIMARY_IP = "unassign_primary_ip"
+    ATTACH_ISO = "attach_iso"
+    DETACH_ISO = "detach_iso"
     ENABLE_RESCUE = "enable_rescue"
     DISABLE_RESCUE = "disable_rescue"
     RENAME = "rename"
@@ -78,6 +80,12 @@ class ServerFacts:
     protect_rebuild: bool = False
     rescue_enabled: bool = False
     in_rescue: bool = False
+    has_iso: bool = False
+
+    @property
+    def has_no_iso(self) -> bool:
+        """Nothing is in its CD-ROM."""
+        return not self.has_iso
 
     @property
     def rescue_not_enabled(self) -> bool:
@@ -187,10 +195,16 @@ RULES: Mapping[Verb, Rule] = {
     ),
     Verb.REBOOT: Rule(Role.OPERATOR, refused_power=_NOT_RUNNING, power_code="server_not_running"),
     Verb.RESET: Rule(Role.OPERATOR, refused_power=_IS_OFF, power_code="server_not_running"),
-    Verb.REBUILD: Rule(Role.ADMIN, protected_by="protect_rebuild"),
+    Verb.REBUILD: Rule(
+        Role.ADMIN,
+        protected_by="protect_rebuild",
+        refused_if={"has_iso": "It would boot from its ISO. Detach that first."},
+    ),
     Verb.CHANGE_TYPE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
     Verb.CREATE_IMAGE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
     **dict.fromkeys((Verb.ASSIGN_PRIMARY_IP, Verb.UNASSIGN_PRIMARY_IP), _OF_ADDRESSES),
+    Verb.ATTACH_ISO: Rule(Role.ADMIN),
+    Verb.DETACH_ISO: Rule(Role.ADMIN, refused_if={"has_no_iso": "No ISO is attached."}),
     Verb.ENABLE_RESCUE: Rule(
         Role.ADMIN,
         refused_if={

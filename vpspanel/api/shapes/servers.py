@@ -8,6 +8,7 @@ from typing import TypedDict
 from hosts.models import Family
 from vpspanel.api.shapes.groups import GroupShape, group_shapes
 from vpspanel.api.shapes.images import ImageShape, image_shape
+from vpspanel.api.shapes.isos import IsoShape, iso_shape
 from vpspanel.api.shapes.places import (
     DatacenterShape,
     LocationShape,
@@ -74,7 +75,7 @@ class ServerShape(TypedDict):
     location: LocationShape
     datacenter: DatacenterShape
     image: ImageShape | None
-    iso: None
+    iso: IsoShape | None
     rescue_enabled: bool
     locked: bool
     backup_window: str | None
@@ -120,7 +121,7 @@ def _shape(row: ServerRow, prices: Prices, groups: dict[int, GroupShape]) -> Ser
         location=location_shape(server.location),
         datacenter=datacenter_shape(server.location, []),
         image=None if server.image is None else image_shape(server.image),
-        iso=None,
+        iso=None if server.iso is None else iso_shape(server.iso),
         rescue_enabled=server.rescue_enabled,
         locked=row.open_action is not None,
         backup_window=None,

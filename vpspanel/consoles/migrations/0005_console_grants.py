@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('accounts', '0003_token_scopes'),
         ('consoles', '0004_tokens'),
-        ('servers', '0008_adopted_servers'),
+        ('servers', '0010_adopted_servers'),
     ]
 
     operations = [
