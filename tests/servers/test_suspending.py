@@ -285,8 +285,11 @@ def test_a_round_asks_the_same_whatever_is_suspended(world: World) -> None:
             assert stop_suspended() == 0
         return len(captured)
 
-    few = queries()
+    assert queries() == 2
     for name in ("one", "two", "three"):
         suspend_server(SYSTEM, world.stopped(name).pk, reason=WHY)
+    assert queries() == 2
     suspend_account(SYSTEM, world.project.account_id, reason=WHY)
-    assert queries() == few == 2
+    customer_of(world, world.project.account, "near")
+    Account.objects.update(suspended_at=timezone.now())
+    assert queries() == 3
