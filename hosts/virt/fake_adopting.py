@@ -103,6 +103,8 @@ def _disk(disk: DiskSpec) -> DiskFound:
         disk.target,
         f"{disk.pool}/{disk.volume}",
         disk.format,
+        bus="sata" if disk.cdrom else "virtio",
+        device="cdrom" if disk.cdrom else "disk",
         readonly=disk.readonly,
         boot_order=disk.boot_order,
     )

@@ -10,7 +10,8 @@ from django.utils import timezone
 from hosts.models import Host, Image, ImageStatus
 from tests.world import World
 from vpspanel.errors import Refused
-from vpspanel.servers.models import OrderKey, Server, ServerType
+from vpspanel.servers.models import Server, ServerType
+from vpspanel.servers.models_order import OrderKey
 
 pytestmark = pytest.mark.both_databases
 

@@ -39,6 +39,7 @@ _KNOWN: dict[str, tuple[Any, ...]] = {
     "end": (MOMENT,),
     "error": (None,),
     "finished": (MOMENT, None),
+    "expires_in": (3600,),
     "fingerprint": ("65:96:2d:fc:e8:d5:a9:11:64:0c:0f:ea:00:6e:5b:bd",),
     "image": ("debian-13",),
     "ip": ("203.0.113.7",),

@@ -16,11 +16,11 @@ from django.db.models import Q
 
 from hosts.models import Host, Image, IPAddress, Location
 from vpspanel.accounts.models import Project, Suspender
-from vpspanel.actions.models import Action
 from vpspanel.servers import (
     models_announcement,  # noqa: F401 - Django finds all models here
     models_drift,  # noqa: F401 - the same
     models_maintenance,  # noqa: F401 - the same
+    models_order,  # noqa: F401 - the same
     models_period,  # noqa: F401 - the same
 )
 
@@ -336,23 +336,6 @@ class PrimaryIP(models.Model):
 
     def __str__(self) -> str:
         return str(self.address)
-
-
-class OrderKey(models.Model):
-    """One order per idempotency key: the second request gets the first one's server."""
-
-    project = models.ForeignKey(Project, models.CASCADE, related_name="+")
-    key = models.CharField(max_length=255)
-    request_hash = models.CharField(max_length=64)
-    server = models.ForeignKey(Server, models.CASCADE, null=True, related_name="+")
-    action = models.ForeignKey(Action, models.CASCADE, null=True, related_name="+")
-    created = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=("project", "key"), name="order_key_once")]
-
-    def __str__(self) -> str:
-        return self.key
 
 
 class Restart(models.Model):

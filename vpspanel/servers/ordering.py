@@ -31,13 +31,13 @@ from vpspanel.sealing import seal
 from vpspanel.servers.access import get_project
 from vpspanel.servers.images import check_image_is_usable
 from vpspanel.servers.models import (
-    OrderKey,
     PlacementGroup,
     PowerWanted,
     Server,
     ServerType,
     ServerTypePrice,
 )
+from vpspanel.servers.models_order import OrderKey
 from vpspanel.servers.passwords import crypt_hash, new_password
 from vpspanel.servers.periods import begin_period
 from vpspanel.servers.public_net import PublicNet, check_public_net, take_public_net
