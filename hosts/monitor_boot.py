@@ -17,6 +17,7 @@ from hosts.virt.spec import HostLoad
 SHRUNK = 0.9  # idle time may count back a little without a boot
 STOLEN = 0.5  # the most of its time that a virtual machine is thought to lose to others
 NS = 1_000_000_000
+MOST_NS = 2**63 - 1  # what a column holds: 128 CPUs reach it in 2.3 years
 
 
 def note_boot(host_id: int, load: HostLoad, at: datetime, tell: Callable[[datetime], None]) -> bool:
@@ -27,7 +28,7 @@ def note_boot(host_id: int, load: HostLoad, at: datetime, tell: Callable[[dateti
     """
     if load.cpu_busy_ns is None or load.cpu_idle_ns is None:
         return False
-    total = load.cpu_busy_ns + load.cpu_idle_ns
+    total = min(load.cpu_busy_ns + load.cpu_idle_ns, MOST_NS)
     known = Host.objects.filter(pk=host_id).values_list("cpus", "cpu_time_ns", "cpu_time_at")
     cpus, before, since = known.first() or (0, None, None)
     with transaction.atomic():

@@ -79,6 +79,8 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "servers:enable_rescue": (ADMIN, ADMIN),
     "servers:disable_rescue": (ADMIN, ADMIN),
     "servers:reveal_rescue_password": (None, ADMIN),
+    "servers:attach_iso": (ADMIN, ADMIN),
+    "servers:detach_iso": (ADMIN, ADMIN),
     "servers:change_type": (ADMIN, ADMIN),
     "servers:delete": (ADMIN, ADMIN),
     "consoles:page": (READER, None),

@@ -13,10 +13,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.consoles.panel import Browser as Session
 from tests.consoles.panel import Panel, running
 from tests.pages.test_doors import KEY
+from tests.servers.test_isos import make_iso
 from tests.world import World, make_plan, make_world, work
 from vpspanel.accounts.services import add_ssh_key
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
+from vpspanel.servers.isos import attach_iso
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
 from vpspanel.servers.rescue import enable_rescue
 from vpspanel.servers.snapshots import create_image
@@ -257,7 +259,10 @@ def test_everybody_can_use_the_pages(
     addresses += [f"/snapshots/{image_pk}/{part}/" for part in ("delete", "change_protection")]
     addresses += [
         f"/servers/{stopped.pk}/{part}"
-        for part in ("", "change_type/", "create_image/", "enable_rescue/", "disable_rescue/")
+        for part in (
+            *("", "change_type/", "create_image/", "enable_rescue/", "disable_rescue/"),
+            *("attach_iso/", "detach_iso/"),
+        )
     ]
     for address in addresses:
         page.goto(f"{panel.origin}{address}")
@@ -275,6 +280,8 @@ def snapshotted(world: World) -> tuple[Server, int]:
     make_plan(world, "huge", vcpus=65, memory_mib=512, disk_gib=3)
     server = world.stopped("stopped")
     snapshot = create_image(world.alice, server.pk, description="before the upgrade")
+    work()
+    attach_iso(world.alice, server.pk, make_iso())
     work()
     enable_rescue(world.alice, server.pk)
     work()

@@ -11,7 +11,7 @@ from hosts.models import Image
 from vpspanel.accounts.keys import is_private_key
 from vpspanel.accounts.models import Project, SSHKey
 from vpspanel.errors import Refused
-from vpspanel.servers.images import usable_images
+from vpspanel.servers.images import usable_images, visible_isos
 from vpspanel.servers.models import ServerType
 
 
@@ -144,6 +144,16 @@ class RescueForm(RefusableForm):
         super().__init__(*args, **kwargs)
         keys = cast(KeyChoices, self.fields["ssh_keys"])
         keys.queryset = project.ssh_keys.all()
+
+
+class IsoForm(RefusableForm):
+    """What is put into its CD-ROM."""
+
+    iso = ImageChoice(Image.objects.none(), label="ISO", empty_label=None)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        cast(ImageChoice, self.fields["iso"]).queryset = visible_isos()
 
 
 class ChangeTypeForm(RefusableForm):

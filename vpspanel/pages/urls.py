@@ -9,6 +9,7 @@ from vpspanel.pages import (
     changes,
     graphs,
     groups,
+    isos,
     keys,
     order,
     power,
@@ -43,6 +44,8 @@ server_urls: list[URLPattern] = [
     path("<int:server_id>/enable_rescue/", rescue.enable, name="enable_rescue"),
     path("<int:server_id>/disable_rescue/", rescue.disable, name="disable_rescue"),
     path("<int:server_id>/rescue_password/", rescue.reveal_password, name="reveal_rescue_password"),
+    path("<int:server_id>/attach_iso/", isos.attach, name="attach_iso"),
+    path("<int:server_id>/detach_iso/", isos.detach, name="detach_iso"),
     path("<int:server_id>/change_type/", changes.change_type, name="change_type"),
     path("<int:server_id>/delete/", changes.delete, name="delete"),
 ]
