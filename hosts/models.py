@@ -11,8 +11,11 @@ from datetime import timedelta
 
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.expressions import CombinedExpression
+from django.db.models.functions import Cast, Greatest
 
 from hosts import models_fleet  # noqa: F401 - Django finds all models of the app here
+from hosts.placement import CPU_POINTS, MEMORY_POINTS
 
 GIB = 1024**3
 
@@ -43,6 +46,12 @@ class HostStatus(models.TextChoices):
     REACHABLE = "reachable", "reachable"
     DEGRADED = "degraded", "degraded"
     UNREACHABLE = "unreachable", "unreachable"
+
+
+def _share_free(limit: str, used: str, points: float) -> CombinedExpression:
+    """The share that is free, in points; as `Candidate.points` has it."""
+    free = Cast(F(limit) - F(used), models.FloatField())
+    return models.Value(points) * free / Cast(Greatest(F(limit), 1), models.FloatField())
 
 
 class Host(models.Model):
@@ -114,10 +123,26 @@ class Host(models.Model):
     action_limit = models.PositiveSmallIntegerField(
         default=4, help_text="Actions that may run on it at once"
     )
+    points = models.GeneratedField(
+        expression=_share_free("memory_limit_mib", "memory_used_mib", MEMORY_POINTS)
+        + _share_free("vcpus_limit", "vcpus_used", CPU_POINTS),
+        output_field=models.FloatField(),
+        db_persist=True,
+        help_text="What placement thinks of its free memory and CPUs",
+    )
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ("name",)
+        indexes = [
+            # The best hosts of a large location are found without looking at all of them.
+            models.Index(
+                "location",
+                F("points").desc(),
+                condition=Q(accepting=True, status=HostStatus.REACHABLE),
+                name="host_best_first",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -10,21 +10,29 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import F
 
 from hosts.models import CapacityClaim, Host, StoragePool
 from hosts.placement import Need
 from hosts.services import claim_in, release_capacity
 
 
+def is_same_storage(here: StoragePool, there: StoragePool) -> bool:
+    """Whether the files of one pool lie in the other one, too."""
+    return bool(here.shared_id) and here.shared_id == there.shared_id
+
+
 def hold_beside(owner: UUID, held_by: UUID, pool_id: int) -> CapacityClaim:
     """Hold for `held_by`, in that pool and on its host, as much as `owner` has where it is.
 
-    The pool and the host must be taking new guests. Must run inside the
-    transaction that wants it. Raises `NoCapacity`.
+    A disk on storage that both hosts see takes no more room. The pool and the
+    host must be taking new guests. Must run inside the transaction that wants
+    it. Raises `NoCapacity`.
     """
-    claim = CapacityClaim.objects.get(owner=owner)
+    claim = CapacityClaim.objects.select_related("pool").get(owner=owner)
     pool = StoragePool.objects.get(pk=pool_id)
-    need = Need(claim.vcpus, claim.memory_mib, claim.disk_gib)
+    disk_gib = 0 if is_same_storage(claim.pool, pool) else claim.disk_gib
+    need = Need(claim.vcpus, claim.memory_mib, disk_gib)
     return claim_in(pool, held_by, need, spread=claim.spread)
 
 
@@ -34,10 +42,17 @@ def take_over(owner: UUID, held_by: UUID) -> bool:
     False if that has happened before.
     """
     with transaction.atomic():
-        if not CapacityClaim.objects.filter(owner=held_by).exists():
+        held = CapacityClaim.objects.filter(owner=held_by).first()
+        if held is None:
             return False
+        disk_gib = CapacityClaim.objects.get(owner=owner).disk_gib
         release_capacity(owner)
-        return bool(CapacityClaim.objects.filter(owner=held_by).update(owner=owner))
+        # Of a shared disk nothing was held: from now on it is counted where its owner is.
+        StoragePool.objects.filter(pk=held.pool_id).update(
+            used_gib=F("used_gib") + disk_gib - held.disk_gib
+        )
+        mine = CapacityClaim.objects.filter(owner=held_by)
+        return bool(mine.update(owner=owner, disk_gib=disk_gib))
 
 
 def move_address(host: Host) -> str:

@@ -37,6 +37,7 @@ OPEN = Q(
     host__location__accepting=True,
     host__status=HostStatus.REACHABLE,
 )
+APART = "A server of the same spread group is there."
 COLUMNS = (
     "host_id",
     "pk",
@@ -143,7 +144,7 @@ def _why_closed(pool: StoragePool, taken: set[int]) -> tuple[str, ...]:
             host.status != HostStatus.REACHABLE,
             f"The host is {host.get_status_display()}: {host.status_reason or 'not asked yet'}.",
         ),
-        (host.pk in taken, "A server of the same spread group is there."),
+        (host.pk in taken, APART),
     )
     return tuple(sentence for holds, sentence in reasons if holds)
 

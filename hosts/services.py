@@ -319,13 +319,25 @@ def address_at(pool: IPPool, index: int) -> str:
 
 def free_addresses(owner: UUID) -> int:
     """Give back every address of `owner` into quarantine; how many there were."""
-    now = timezone.now()
-    freed = 0
-    for address in IPAddress.objects.filter(owner=owner).select_related("pool"):
-        freed += IPAddress.objects.filter(pk=address.pk, owner=owner).update(
-            owner=None, taken_at=None, free_after=now + address.pool.quarantine
-        )
-    return freed
+    held = IPAddress.objects.filter(owner=owner).select_related("pool")
+    return sum(_free(address, owner) for address in held)
+
+
+def free_address(pk: int, owner: UUID) -> bool:
+    """Give back one address into quarantine; False if `owner` does not hold it."""
+    held = IPAddress.objects.filter(pk=pk, owner=owner).select_related("pool")
+    return any(_free(address, owner) for address in held)
+
+
+def _free(address: IPAddress, owner: UUID) -> int:
+    return IPAddress.objects.filter(pk=address.pk, owner=owner).update(
+        owner=None, taken_at=None, free_after=timezone.now() + address.pool.quarantine
+    )
+
+
+def hand_over_address(pk: int, holder: UUID, to: UUID) -> bool:
+    """The address belongs to `to` from now on; False if `holder` does not hold it."""
+    return bool(IPAddress.objects.filter(pk=pk, owner=holder).update(owner=to))
 
 
 def addresses_left(locations: Iterable[Location]) -> dict[tuple[int, int], bool]:

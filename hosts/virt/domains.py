@@ -164,12 +164,12 @@ def _disks(described: ET.Element, connection: Any | None) -> Iterable[str]:
         if source.get("pool"):
             yield f"{source.get('pool')}/{source.get('volume')}"
         elif connection is not None and source.get("file"):
-            yield _volume_at(connection, source.get("file", ""))
+            yield volume_at(connection, source.get("file", ""))
         else:
             yield source.get("file") or source.get("dev") or source.get("name") or ""
 
 
-def _volume_at(connection: Any, file: str) -> str:
+def volume_at(connection: Any, file: str) -> str:
     """ "pool/volume"; the file itself if no pool has it."""
     try:
         volume = connection.storageVolLookupByPath(file)

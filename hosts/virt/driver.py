@@ -20,6 +20,7 @@ from typing import BinaryIO, Protocol
 from uuid import UUID
 
 from hosts.virt.spec import (
+    DefinitionSeen,
     DomainEvent,
     DomainSeen,
     DomainSpec,
@@ -220,6 +221,33 @@ class Driver(Protocol):
     def set_password(self, uuid: UUID, user: str, password: str) -> None:
         """Set it through the guest agent. Raises `AgentUnavailable`."""
 
+    # --- guests of somebody else --------------------------------------------
+    def definitions(self) -> list[DefinitionSeen]:
+        """What the next start of every guest, ours and foreign, makes it from."""
+
+    def describe(self, uuid: UUID) -> str:
+        """The definition in the host's own words, for `let_go`. It may hold secrets.
+
+        Raises `NotFound`.
+        """
+
+    def take_over(self, spec: DomainSpec) -> None:
+        """The foreign guest of that UUID and name is ours, and does what it did: nothing stops.
+
+        From now on it carries our metadata, its network card has the filter of
+        `spec`, also while it runs, and it does not start with its host. From its
+        next start on it is what `spec` says. One that is ours already is treated
+        in the same way, so this may be called twice.
+        Raises `NotFound`, also if the filter is missing, and `InvalidState` if it has another
+        name, or other disks or network cards, than `spec` says.
+        """
+
+    def let_go(self, uuid: UUID, described: str) -> None:
+        """Undo of `take_over`: the guest is foreign again and as `describe` said, running or not.
+
+        Nothing happens to a guest that is not ours, or not there.
+        """
+
     # --- from one host to another -------------------------------------------
     def move(
         self,
@@ -248,7 +276,8 @@ class Driver(Protocol):
         on which: while it is `between`, or of unknown power, on either, that is
         not decided yet; a move whose caller is gone ends by itself.
         Raises `NotFound`, `InvalidState` (it is off), `ForeignObject`,
-        `Unsupported` (hosts of two kinds), `DiskFull`.
+        `Unsupported` (hosts of two kinds), `DiskFull`, and `StillMoving` for
+        some seconds after a move whose caller is gone.
         """
 
     def call_off_move(self, uuid: UUID) -> bool:

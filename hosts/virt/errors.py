@@ -81,6 +81,13 @@ class InvalidState(VirtError):
     code = "invalid_state"
 
 
+class StillMoving(VirtError):
+    """An earlier move of the guest is not cleared up yet. Its hosts do that by themselves."""
+
+    code = "still_moving"
+    retryable = True
+
+
 class Unsupported(VirtError):
     """This host, or its libvirt driver, cannot do it."""
 

@@ -24,6 +24,7 @@ from hosts.virt.errors import (
     Unsupported,
     VirtError,
 )
+from hosts.virt.fake_adopting import AdoptCalls
 from hosts.virt.fake_base import host_call
 from hosts.virt.fake_console import ConsoleLine, FakeSerial, take_console
 from hosts.virt.fake_faults import Fault
@@ -44,7 +45,7 @@ from hosts.virt.fake_guest import (
     store_password,
 )
 from hosts.virt.fake_logs import delete_log, log_of
-from hosts.virt.fake_moves import MoveCalls, need_filters, need_parts
+from hosts.virt.fake_moves import need_filters, need_parts
 from hosts.virt.fake_outside import OutsideWorld
 from hosts.virt.fake_screen import FakeScreen, Sight, need_screen
 from hosts.virt.fake_store import (
@@ -74,7 +75,7 @@ from hosts.virt.xml import domain_xml, network_xml
 __all__ = ["FakeDriver", "Fault"]
 
 
-class FakeDriver(MoveCalls, OutsideWorld):
+class FakeDriver(AdoptCalls, OutsideWorld):
     """One simulated host, as `hosts.virt.driver.Driver` describes."""
 
     def __init__(self, uri: str) -> None:

@@ -98,7 +98,8 @@ def power_on(db: sqlite3.Connection, row: sqlite3.Row, detail: str = "booted") -
         (Power.RUNNING.value, now, now, row["uuid"]),
     )
     db.execute("DELETE FROM moving WHERE uuid = ?", (row["uuid"],))
-    log_boot(db, row["uuid"])
+    if row["ours"]:  # others do not say where their serial ports are written to
+        log_boot(db, row["uuid"])
     emit(db, EventKind.STARTED, row["uuid"], detail)
 
 

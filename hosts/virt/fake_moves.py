@@ -13,7 +13,7 @@ from sqlite3 import Connection, Row
 from uuid import UUID
 
 from hosts.virt.driver import Driver, MoveWatch
-from hosts.virt.errors import InvalidState, NotFound, Unsupported, VirtError
+from hosts.virt.errors import InvalidState, NotFound, StillMoving, Unsupported, VirtError
 from hosts.virt.fake_base import host_call
 from hosts.virt.fake_copies import CopyCalls
 from hosts.virt.fake_guest import ACTIVE, find, need_ours, power_off, set_power
@@ -47,6 +47,8 @@ class MoveCalls(CopyCalls):
             row = need_ours(db, spec.uuid)
             if row["power"] != Power.RUNNING:
                 raise InvalidState(f"Domain {row['name']} is {row['power']}")
+            if row["move"] == "leaving":
+                raise StillMoving(f"Domain {row['name']} is being moved already")
         target._await(spec)
         with self._transaction() as db:
             _note(db, spec.uuid, "leaving")

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime
 from sqlite3 import Row
+from typing import Any
 from uuid import UUID, uuid4
 
 from hosts.virt.errors import VirtError
@@ -215,6 +216,14 @@ class OutsideWorld(FakeBase):
                 marks = ", ".join("?" * len(row))
                 db.execute(f"INSERT OR REPLACE INTO volume VALUES ({marks})", tuple(row))  # noqa: S608
 
+    def outside_mount(self, other: OutsideWorld) -> None:
+        """From now on both see one storage: what either writes or deletes, the other one sees."""
+        self.outside_share(other)
+        self.sharing.append(other)
+        other.sharing.append(self)
+        with self._transaction():
+            pass  # what this one had, the other one sees from here on
+
     def make_phantom(self, uuid: UUID) -> None:
         """Leave the guest as a daemon does that was killed in the middle of a start."""
         with self._transaction() as db:
@@ -225,22 +234,27 @@ class OutsideWorld(FakeBase):
             )
 
     def add_foreign_domain(
-        self, name: str, *, uuid: UUID | None = None, running: bool = False
+        self,
+        name: str,
+        *,
+        uuid: UUID | None = None,
+        running: bool = False,
+        autostart: bool = False,
+        **changes: Any,
     ) -> UUID:
-        """A guest that is not ours. Returns its UUID."""
-        spec = DomainSpec(
-            uuid=uuid or uuid4(),
-            name=name,
-            vcpus=1,
-            memory_mib=64,
-            disks=(),
-            nics=(),
-            virt_type="qemu",
-        )
+        """A guest that is not ours, with other values of its spec. Returns its UUID."""
+        values: dict[str, Any] = {
+            "vcpus": 1,
+            "memory_mib": 64,
+            "disks": (),
+            "nics": (),
+            "virt_type": "qemu",
+        }
+        spec = DomainSpec(uuid=uuid or uuid4(), name=name, **(values | changes))
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO domain (uuid, name, spec, ours) VALUES (?, ?, ?, 0)",
-                (str(spec.uuid), name, domain_to_json(spec)),
+                "INSERT INTO domain (uuid, name, spec, ours, autostart) VALUES (?, ?, ?, 0, ?)",
+                (str(spec.uuid), name, domain_to_json(spec), autostart),
             )
             emit(db, EventKind.DEFINED, str(spec.uuid), "added")
             if running:

@@ -79,6 +79,7 @@ class VolumeCalls(FakeBase):
                     allocation_bytes=row["allocation"],
                     format=row["format"],
                     file_bytes=file_bytes(row),
+                    base=row["base"],
                 )
                 for row in rows
             ]
@@ -232,11 +233,18 @@ class VolumeCalls(FakeBase):
             row = find_volume(db, pool, name)
             return None if row is None else VolumeRecord(**dict(row))
 
-    def add_foreign_volume(self, pool: str, name: str, size_bytes: int) -> None:
+    def add_foreign_volume(
+        self,
+        pool: str,
+        name: str,
+        size_bytes: int,
+        *,
+        format: str = "raw",  # noqa: A002 (the contract's name)
+    ) -> None:
         """A file that somebody else put into the pool; also the way to fill it up."""
         with self._transaction() as db:
             _need_pool(db, pool)
-            insert_volume(db, pool, name, size_bytes, size_bytes, "raw")
+            insert_volume(db, pool, name, size_bytes, size_bytes, format)
 
     # --- inside -----------------------------------------------------------------
 

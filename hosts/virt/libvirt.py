@@ -29,6 +29,7 @@ from hosts.virt import (
     storage,
     vnc,
 )
+from hosts.virt.adopting import AdoptCalls
 from hosts.virt.connection import Limits, Purpose
 from hosts.virt.driver import Progress, SerialStream
 from hosts.virt.errors import NotFound, Unsupported, VirtError
@@ -51,7 +52,7 @@ from hosts.virt.tunnel import Tunnel
 log = structlog.get_logger(__name__)
 
 
-class LibvirtDriver(MoveCalls):
+class LibvirtDriver(AdoptCalls, MoveCalls):
     """See `Driver`. Opens nothing before the first call."""
 
     def __init__(self, uri: str, limits: Limits | None = None) -> None:

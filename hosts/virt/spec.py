@@ -125,6 +125,50 @@ class DomainSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskFound:
+    """One disk or drive of a definition. `place` is "pool/volume", or a file that no pool has."""
+
+    target: str
+    place: str
+    format: str
+    bus: str = "virtio"
+    device: str = "disk"  # disk, cdrom, floppy, lun
+    readonly: bool = False
+    boot_order: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NicFound:
+    """One network card of a definition; `kind` says what `source` is: network, bridge …"""
+
+    mac: str
+    kind: str
+    source: str
+    model: str = "virtio"
+    filter_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionSeen:
+    """What the next start of a guest, ours or foreign, makes it from.
+
+    `beyond` names what it has, or is kept of it, that no guest of ours can
+    have: "hostdev", "efi", "snapshots" …; `screen` is "socket", "port" or "".
+    """
+
+    uuid: UUID
+    name: str
+    vcpus: int
+    memory_mib: int
+    disks: tuple[DiskFound, ...] = ()
+    nics: tuple[NicFound, ...] = ()
+    serial: bool = True
+    screen: str = "socket"
+    machine: str = "q35"
+    beyond: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DomainStats:
     """Counters of one guest since it started; `None` where the host cannot tell at once."""
 
@@ -164,6 +208,7 @@ class VolumeSeen:
     allocation_bytes: int
     format: str
     file_bytes: int = 0  # what `download_volume` sends
+    base: str = ""  # the file that it stands on
 
 
 @dataclass(frozen=True, slots=True)

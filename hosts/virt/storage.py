@@ -51,6 +51,7 @@ def _volume_seen(pool_name: str, name: str, volume: Any) -> VolumeSeen:
         allocation_bytes=int(described.findtext("allocation", "0")),
         format=format_of(described),
         file_bytes=int(described.findtext("physical", "0")),
+        base=described.findtext("backingStore/path", ""),
     )
 
 

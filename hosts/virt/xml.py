@@ -76,10 +76,20 @@ def domain_xml(spec: DomainSpec, *, hypervisor: str = "") -> str:
 
 def _metadata(root: ET.Element, entries: Mapping[str, str]) -> None:
     """The mark that makes a domain ours: present even without any entry."""
-    server = add(add(root, "metadata"), f"{{{NAMESPACE}}}server")
+    add(root, "metadata").append(_mark(entries, f"{{{NAMESPACE}}}"))
+
+
+def _mark(entries: Mapping[str, str], space: str) -> ET.Element:
+    server = ET.Element(f"{space}server")
     for key in sorted(entries):
         entry = {"name": names.metadata_key(key)}
-        add(server, f"{{{NAMESPACE}}}entry", entry, names.text(entries[key]))
+        add(server, f"{space}entry", entry, names.text(entries[key]))
+    return server
+
+
+def mark_xml(entries: Mapping[str, str]) -> str:
+    """The same mark alone, without its namespace: libvirt adds that where it is set."""
+    return document(_mark(entries, ""))
 
 
 def _boot(root: ET.Element, disks: tuple[DiskSpec, ...]) -> None:

@@ -6,6 +6,7 @@ An address that is not in the table fails the test: whoever adds one says what i
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,20 +15,35 @@ from django.utils import timezone
 
 from hosts.models import Image, ImageStatus, ImageType
 from tests.access.addresses import all_addresses
-from tests.api.asking import Api, program, project_of_charlie
+from tests.api.asking import (
+    Api,
+    make_reseller,
+    program,
+    project_of_charlie,
+    reseller_program,
+)
 from tests.webhooks.receiver import make_webhook
 from tests.world import World, make_world
-from vpspanel.accounts.models import Account, ApiToken, SSHKey
+from vpspanel.accounts.models import Account, ApiToken, Project, SSHKey
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import record_done
+from vpspanel.api import primary_ips
 from vpspanel.api.absent import COLLECTIONS
 from vpspanel.api.server_actions import UNSUPPORTED, VERBS
 from vpspanel.servers.images import image_owner
-from vpspanel.servers.models import PlacementGroup, Server
+from vpspanel.servers.models import PlacementGroup, PrimaryIP, Server
 from vpspanel.webhooks.models import Delivery, Webhook
 
+ADDRESS_VERBS = (*primary_ips.VERBS, *primary_ips.UNSUPPORTED)
 # What everybody's is the same for all; what is a project's is not there for others.
 EVERYBODYS, PROJECTS, MINE = "everybody's", "the project's", "one of the project's"
+# What is there for a reseller's programs only; and what is a project's or, without one, theirs.
+RESELLERS, THEIRS, EITHERS, EITHER = (
+    "resellers'",
+    "one of a reseller's",
+    "anybody's own",
+    "one's own",
+)
 
 # name -> (whose it is, methods). A token that only reads may GET.
 PLAN: dict[str, tuple[str, str]] = {
@@ -49,18 +65,30 @@ PLAN: dict[str, tuple[str, str]] = {
     "image_action": (MINE, "GET"),
     "primary_ips": (PROJECTS, "GET POST"),
     "primary_ip": (MINE, "GET PUT DELETE"),
-    "primary_ip_verb:assign": (MINE, "POST"),
+    "primary_ips_actions": (PROJECTS, "GET"),
+    "primary_ips_action": (MINE, "GET"),
+    "primary_ip_actions": (MINE, "GET"),
+    "primary_ip_action": (MINE, "GET"),
+    **{f"primary_ip_verb:{verb}": (MINE, "POST") for verb in ADDRESS_VERBS},
     "events": (PROJECTS, "GET"),
-    "limits": (PROJECTS, "GET"),
+    "limits": (EITHERS, "GET"),
     "stock": (EVERYBODYS, "GET"),
     "ssh_keys": (PROJECTS, "GET POST"),
     "ssh_key": (MINE, "GET PUT DELETE"),
-    "webhooks": (PROJECTS, "GET POST"),
-    "webhook": (MINE, "GET PUT DELETE"),
-    "webhook_test": (MINE, "POST"),
-    "webhook_secret": (MINE, "POST"),
-    "webhook_deliveries": (MINE, "GET"),
-    "webhook_redeliver": (MINE, "POST"),
+    "webhooks": (EITHERS, "GET POST"),
+    "webhook": (EITHER, "GET PUT DELETE"),
+    "webhook_test": (EITHER, "POST"),
+    "webhook_secret": (EITHER, "POST"),
+    "webhook_deliveries": (EITHER, "GET"),
+    "webhook_redeliver": (EITHER, "POST"),
+    "accounts": (RESELLERS, "GET POST"),
+    "account": (THEIRS, "GET PUT DELETE"),
+    "account_suspend": (THEIRS, "POST"),
+    "account_unsuspend": (THEIRS, "POST"),
+    "projects": (RESELLERS, "GET POST"),
+    "project": (THEIRS, "GET PUT DELETE"),
+    "tokens": (RESELLERS, "GET POST"),
+    "token": (THEIRS, "GET PUT DELETE"),
     "placement_groups": (PROJECTS, "GET POST"),
     "placement_group": (MINE, "GET PUT DELETE"),
     "server_metrics": (MINE, "GET"),
@@ -77,11 +105,13 @@ ABSENT = {name for one in COLLECTIONS for name in (one, f"{one}_actions", f"{one
 ASKED = {"server_metrics": "?type=cpu&start=2026-01-01T00:00:00Z&end=2026-01-01T01:00:00Z"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 PEOPLE = ("nobody", "stranger", "reader", "writer", "suspended")
+# Resellers: above Alice's account, acting in her project and not; and another one.
+SELLERS = ("acting", "seller", "looking", "rival", "rival acting")
 
 
 @pytest.fixture
 def world(db: None) -> World:
-    """A running server, a key and a snapshot of Alice."""
+    """A running server, a key and a snapshot of Alice, who buys from a reseller."""
     world = make_world()
     world.running("web")
     SSHKey.objects.create(
@@ -94,13 +124,20 @@ def world(db: None) -> World:
         owner=image_owner(world.project.pk),
     )
     make_webhook(world)
+    seller = make_reseller("Seller")
+    make_reseller("Rival")
+    Account.objects.filter(pk=world.project.account_id).update(parent=seller)
+    Account.objects.filter(pk=seller.pk).update(servers_used=1)
+    program(world.project, name="own")
     PlacementGroup.objects.create(project=world.project, name="apart")
-    record_done(
-        "change_protection",
-        resource=("image", image.pk),
-        actor=world.alice,
-        project_id=world.project.pk,
-    )
+    ip = PrimaryIP.objects.order_by("pk")[0]
+    for resource in (("image", image.pk), ("primary_ip", ip.pk)):
+        record_done(
+            "change_protection",
+            resource=resource,
+            actor=world.alice,
+            project_id=world.project.pk,
+        )
     return world
 
 
@@ -108,6 +145,11 @@ def program_of(world: World, person: str) -> Api:
     """Somebody's program."""
     if person == "nobody":
         return Api(base="")
+    if person in SELLERS:
+        account = Account.objects.get(name="Rival" if "rival" in person else "Seller")
+        acts_in = world.project if "acting" in person else None
+        api = reseller_program(account, may_write=person != "looking", project=acts_in)
+        return replace(api, base="")
     project = project_of_charlie(world) if person == "stranger" else world.project
     if person == "suspended":
         Account.objects.filter(pk=project.account_id).update(suspended_at=timezone.now())
@@ -125,7 +167,8 @@ def address(name: str) -> str:
     name, _, verb = name.partition(":")
     route = dict(all_addresses())[f"api:{name}"]
     server, image = Server.objects.get(), Image.objects.get(owner__isnull=False)
-    action = Action.objects.filter(resource_type="image" if name.startswith("image") else "server")
+    kinds = [kind for kind in ("image", "primary_ip") if name.startswith(kind)]
+    action = Action.objects.filter(resource_type=kinds[0] if kinds else "server")
     action_id = action.order_by("pk")[0].pk
     pks = {
         "servers": server.pk,
@@ -134,6 +177,9 @@ def address(name: str) -> str:
         "ssh_keys": SSHKey.objects.get().pk,
         "server_types": server.server_type_id,
         "webhooks": Webhook.objects.get().pk,
+        "accounts": server.project.account_id,
+        "projects": server.project_id,
+        "tokens": server.project.api_tokens.get(name="own").pk,
         "placement_groups": PlacementGroup.objects.get().pk,
     }
     ids: dict[str, int | str] = {}
@@ -158,8 +204,11 @@ def records() -> dict[str, Any]:
         "images": list(Image.objects.values()),
         "webhooks": list(Webhook.objects.values()),
         "groups": list(PlacementGroup.objects.values()),
+        "addresses": list(PrimaryIP.objects.values()),
         "deliveries": list(Delivery.objects.values()),
-        "tokens": list(ApiToken.objects.values_list("pk", "digest", "may_write")),
+        "tokens": list(ApiToken.objects.values_list("pk", "digest", "may_write", "name")),
+        "accounts": list(Account.objects.values()),
+        "projects": list(Project.objects.values()),
     }
 
 
@@ -176,8 +225,10 @@ def test_nobody_gets_more_than_planned(world: World, person: str, method: str) -
         before = records()
         answer = api.ask(method, address(name), None if method == "GET" else {})
         told = (name, answer.status_code, answer.content)
-        if method == "GET" and "GET" in methods and person != "nobody":
-            is_there = whose != MINE or person != "stranger"
+        if whose in (RESELLERS, THEIRS) and person != "nobody":
+            assert answer.status_code == 403, told
+        elif method == "GET" and "GET" in methods and person != "nobody":
+            is_there = whose not in (MINE, EITHER) or person != "stranger"
             assert answer.status_code == (200 if is_there else 404), told
         elif person == "nobody":
             assert answer.status_code == 401, told
@@ -185,7 +236,7 @@ def test_nobody_gets_more_than_planned(world: World, person: str, method: str) -
             assert b"token_readonly" in answer.content, told
         elif method not in methods.split():
             assert answer.status_code == 405, told
-        elif person == "stranger" and whose == MINE:
+        elif person == "stranger" and whose in (MINE, EITHER):
             assert answer.status_code == 404, told
         else:
             # An empty body is not enough to do anything, or the thing may be done.
@@ -195,6 +246,46 @@ def test_nobody_gets_more_than_planned(world: World, person: str, method: str) -
         assert records() == before, told
 
 
+@pytest.mark.parametrize("person", SELLERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_no_reseller_gets_more_than_planned(world: World, person: str, method: str) -> None:
+    api = program_of(world, person)
+    for name, (whose, methods) in PLAN.items():
+        before = records()
+        answer = api.ask(method, address(name), None if method == "GET" else {})
+        told = (name, answer.status_code, answer.content)
+        good = expected_of(person, method, whose, methods)
+        if good is not None:
+            assert answer.status_code == good, told
+        else:
+            assert answer.status_code in (200, 201, 204, 403, 409, 422, 423), told
+            assert b"needs the token" not in answer.content, told
+            assert b"X-Project" not in answer.content, told
+            _put_back(before)
+            continue
+        assert records() == before, told
+
+
+def expected_of(person: str, method: str, whose: str, methods: str) -> int | None:
+    """The status of the answer; None where it may be done, as far as an empty body can."""
+    if person == "rival acting":
+        return 404
+    if method != "GET" and person == "looking":
+        return 403
+    if whose in (PROJECTS, MINE) and person != "acting":
+        return 403
+    if method not in methods.split():
+        return 405
+    is_there = True
+    if whose == EITHER:
+        is_there = person == "acting"  # Alice's webhook is her project's
+    elif whose == THEIRS:
+        is_there = person != "rival"
+    if not is_there:
+        return 404
+    return 200 if method == "GET" else None
+
+
 def _put_back(before: dict[str, Any]) -> None:
     """Let the next address find what this one found."""
     Action.objects.exclude(pk__in=[pk for pk, _ in before["actions"]]).delete()
@@ -202,6 +293,16 @@ def _put_back(before: dict[str, Any]) -> None:
         Server.objects.filter(pk=row["id"]).update(**row)
     if not PlacementGroup.objects.exists():
         PlacementGroup.objects.bulk_create([PlacementGroup(**row) for row in before["groups"]])
+    for row in before["accounts"]:
+        Account.objects.filter(pk=row["id"]).update(**row)
+    for row in before["projects"]:
+        Project.objects.filter(pk=row["id"]).update(**row)
+    if not ApiToken.objects.filter(name="own").exists():
+        pk, digest, may_write, name = next(row for row in before["tokens"] if row[3] == "own")
+        project_id = Server.objects.get().project_id
+        ApiToken.objects.create(
+            pk=pk, digest=digest, may_write=may_write, name=name, project_id=project_id
+        )
     if not Webhook.objects.exists():
         Webhook.objects.bulk_create([Webhook(**row) for row in before["webhooks"]])
     Delivery.objects.all().delete()
@@ -231,7 +332,7 @@ def test_a_suspended_account_changes_no_server(world: World) -> None:
 def test_the_same_words_for_what_is_not_there_and_what_is_not_theirs(world: World) -> None:
     api = program_of(world, "stranger")
     for name, (whose, methods) in PLAN.items():
-        if whose != MINE:
+        if whose not in (MINE, EITHER):
             continue
         for method in methods.split():
             theirs = api.ask(method, address(name), {} if method != "GET" else None)

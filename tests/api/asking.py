@@ -10,8 +10,8 @@ from django.http import HttpResponse
 from django.test import Client
 
 from tests.world import World
-from vpspanel.accounts.models import Project
-from vpspanel.accounts.token_services import create_token
+from vpspanel.accounts.models import Account, Project
+from vpspanel.accounts.token_services import create_reseller_token, create_token
 from vpspanel.events.actor import SYSTEM
 
 
@@ -21,12 +21,14 @@ class Api:
 
     secret: str = ""
     base: str = "/api/v1"
+    project: int | None = None  # that a reseller's program acts in
 
     def ask(
         self, method: str, path: str, body: Any = None, *, ip: str = "127.0.0.1", **headers: str
     ) -> HttpResponse:
         """The answer."""
         given = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+        given |= {"X-Project": str(self.project)} if self.project else {}
         given |= {name.replace("_", "-"): value for name, value in headers.items()}
         kind = given.pop("Content-Type", "application/json")
         data = body if isinstance(body, str | bytes) else json.dumps(body)
@@ -76,6 +78,26 @@ def program(project: Project, *, may_write: bool = True, name: str = "ci", **mor
     """One that has a token of the project."""
     made = create_token(SYSTEM, project=project, name=name, may_write=may_write, **more)
     return Api(made.secret)
+
+
+def make_reseller(name: str = "Reseller", *, server_limit: int = 100) -> Account:
+    """A reseller without customers."""
+    return Account.objects.create(name=name, is_reseller=True, server_limit=server_limit)
+
+
+def make_customer(reseller: Account, name: str, *, server_limit: int = 10) -> Project:
+    """A customer of a reseller, with one project."""
+    account = Account.objects.create(name=name, parent=reseller, server_limit=server_limit)
+    return Project.objects.create(account=account, name=name)
+
+
+def reseller_program(
+    account: Account, *, may_write: bool = True, project: Project | None = None, **more: Any
+) -> Api:
+    """One that has a token of the reseller, and acts in `project`."""
+    name = more.pop("name", f"shop {account.api_tokens.count()}")
+    made = create_reseller_token(SYSTEM, account=account, name=name, may_write=may_write, **more)
+    return Api(made.secret, project=project.pk if project else None)
 
 
 def project_of_charlie(world: World) -> Project:

@@ -10,14 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api.asking import Api
+from tests.api.asking import Api, make_customer, make_reseller, program, reseller_program
 from tests.world import World
+from vpspanel.api.accounts import ChangedAccount, NewAccount, Reason
 from vpspanel.api.bodies import Body
 from vpspanel.api.images import ChangedImage, ImageProtection
 from vpspanel.api.ordering import NewServer
+from vpspanel.api.projects import ChangedProject, NewProject
 from vpspanel.api.server_actions import NewImage, NewSnapshot, NewType, Protection, RescueKeys
 from vpspanel.api.servers import ChangedServer
 from vpspanel.api.ssh_keys import ChangedKey, NewKey
+from vpspanel.api.tokens import ChangedToken, NewToken
 
 JSON = st.recursive(
     st.none()
@@ -48,6 +51,16 @@ PARAMETERS = [
     *("id", "page", "per_page", "sort", "name", "status", "label_selector", "type", "wait"),
     *("architecture", "fingerprint", "bound_to", "include_deprecated"),
 ]
+# The same for programs of resellers; "A" stands for a customer, "P" for a project, "T" for a token.
+RESELLERS: dict[str, tuple[str, type[Body]]] = {
+    "/accounts": ("POST", NewAccount),
+    "/accounts/A": ("PUT", ChangedAccount),
+    "/accounts/A/actions/suspend": ("POST", Reason),
+    "/projects": ("POST", NewProject),
+    "/projects/P": ("PUT", ChangedProject),
+    "/tokens": ("POST", NewToken),
+    "/tokens/T": ("PUT", ChangedToken),
+}
 quick = settings(
     max_examples=25,
     deadline=None,
@@ -78,6 +91,25 @@ def test_bodies(world: World, api: Api, path: str) -> None:
     @given(bodies)
     def send(body: Any) -> None:
         answered(api, method, at, json.dumps(body))
+
+    send()
+
+
+@pytest.mark.parametrize("path", RESELLERS)
+def test_bodies_of_resellers(world: World, path: str) -> None:
+    shop = make_reseller()
+    seller, project = reseller_program(shop), make_customer(shop, "customer")
+    program(project)
+    method, kind = RESELLERS[path]
+    pks = {"A": project.account_id, "P": project.pk, "T": project.api_tokens.get().pk}
+    at = "/".join(str(pks.get(part, part)) for part in path.split("/"))
+    fields = list(kind().fields)
+    bodies = st.dictionaries(st.sampled_from(fields), JSON, max_size=len(fields)) | JSON
+
+    @quick
+    @given(bodies)
+    def send(body: Any) -> None:
+        answered(seller, method, at, json.dumps(body))
 
     send()
 

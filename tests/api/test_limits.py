@@ -25,6 +25,7 @@ def test_they_are_those_that_an_order_meets(world: World, api: Api, stranger: Ap
     assert len(queries) <= 8
     assert shown == {
         "servers": {"shared_by": "account", "limit": 1, "used": 1},
+        "primary_ips": {"shared_by": "account", "limit": 10, "used": 0},
         "snapshots": {"shared_by": "project", "limit": 20, "used": 1},
         "ssh_keys": {"shared_by": "project", "limit": 100, "used": 1},
         "api_tokens": {"shared_by": "project", "limit": 50, "used": 1},
@@ -32,7 +33,8 @@ def test_they_are_those_that_an_order_meets(world: World, api: Api, stranger: Ap
     order = {"name": "more", "server_type": "nano", "image": "tiny"}
     assert api.refused("POST", "/servers", order) == (403, "resource_limit_exceeded")
     theirs: Any = {one["name"]: one["used"] for one in stranger.get("/limits")["limits"]}
-    assert theirs == {"servers": 0, "snapshots": 0, "ssh_keys": 0, "api_tokens": 1}
+    none = {"servers": 0, "primary_ips": 0, "snapshots": 0, "ssh_keys": 0}
+    assert theirs == {**none, "api_tokens": 1}
 
 
 def test_a_token_for_some_servers_learns_no_numbers_of_others(world: World) -> None:

@@ -12,12 +12,13 @@ from drf_spectacular.validation import validate_schema
 from jsonschema import Draft202012Validator
 
 from tests.accounts.test_keys import ED25519
-from tests.api.asking import Api
+from tests.api.asking import Api, make_customer, make_reseller, program, reseller_program
 from tests.webhooks.receiver import make_webhook
-from tests.world import World
+from tests.world import World, work
 from vpspanel.api.hints import Shapes
 from vpspanel.api.schema import BASE, Routes, document, operation_of
 from vpspanel.servers.models import PrimaryIP
+from vpspanel.servers.public_net import PublicNet
 
 # What is there only to say that hcloud's own is not.
 NOT_OFFERED = {
@@ -25,10 +26,6 @@ NOT_OFFERED = {
     ("AbsentList", "POST"),
     ("AbsentActions", "GET"),
     *(("AbsentOne", method) for method in ("GET", "POST", "PUT", "DELETE")),
-    ("PrimaryIPs", "POST"),
-    ("OnePrimaryIP", "PUT"),
-    ("OnePrimaryIP", "DELETE"),
-    ("PrimaryIPAction", "POST"),
 }
 
 
@@ -38,6 +35,7 @@ def described() -> dict[str, Any]:
     return document()
 
 
+RESELLERS = {"accounts", "projects", "tokens"}  # for their programs only
 # What an address needs to be asked at all.
 ASKED = {
     "/servers/{id}/metrics": "?type=cpu&start=2026-01-01T00:00:00Z&end=2026-01-01T01:00:00Z",
@@ -93,6 +91,10 @@ def test_every_read_answers_as_described(world: World, api: Api, described: dict
     image = api.get("/images")["images"][0]["id"]
     location = api.get("/locations")["locations"][0]["id"]
     plan = api.get("/server_types")["server_types"][0]["id"]
+    shop = make_reseller()
+    project = make_customer(shop, "customer")
+    program(project)
+    reseller = reseller_program(shop)
     hook, group = make_webhook(world), {"name": "apart", "labels": {"a": "b"}}
     pks = {
         "servers": server.pk,
@@ -103,9 +105,13 @@ def test_every_read_answers_as_described(world: World, api: Api, described: dict
         "server_types": plan,
         "primary_ips": PrimaryIP.objects.filter(server=server)[0].pk,
         "webhooks": hook.pk,
+        "accounts": project.account_id,
+        "projects": project.pk,
+        "tokens": project.api_tokens.get().pk,
         "placement_groups": api.post("/placement_groups", group)["placement_group"]["id"],
     }
-    # The catalogue's images have no actions: those addresses answer 404, in the described form.
+    # The catalogue's images have no actions, and nothing was done to an address: those answer 404,
+    # in the described form.
     for path, methods in described["paths"].items():
         if "get" not in methods:
             continue
@@ -115,8 +121,10 @@ def test_every_read_answers_as_described(world: World, api: Api, described: dict
         if "{id}" in asked:
             asked = asked.replace("{id}", str(pks[resource]))
         query = f"?id={action}" if template == "/actions" else ASKED.get(template, "")
-        answer = api.ask("GET", asked + query)
-        without = template.startswith("/images/") and "/actions" in template
+        asks = reseller if resource in RESELLERS else api
+        answer = asks.ask("GET", asked + query)
+        without = template.startswith(("/images/", "/primary_ips/")) and "/{action_id}" in template
+        without |= template == "/images/{id}/actions"
         assert answer.status_code == (404 if without and "{" in template else 200), asked
         conforms(described, "GET", template, answer)
 
@@ -125,15 +133,17 @@ def test_every_order_and_filter_that_is_named_is_taken(
     world: World, api: Api, described: dict[str, Any]
 ) -> None:
     world.running("web")
+    reseller = reseller_program(make_reseller())
     tried = 0
     for path, methods in described["paths"].items():
         if "{" in path:
             continue
         first = "id=1&" if path == f"{BASE}actions" else ""
         for parameter in methods.get("get", {}).get("parameters", ()):
+            asks = reseller if path.removeprefix(BASE) in RESELLERS else api
             for word in parameter["schema"].get("items", {}).get("enum", ()):
                 query = f"?{first}{parameter['name']}={quote(word)}"
-                answer = api.ask("GET", path.removeprefix(BASE.rstrip("/")) + query)
+                answer = asks.ask("GET", path.removeprefix(BASE.rstrip("/")) + query)
                 assert answer.status_code == 200, (path, query, answer.content)
                 tried += 1
     assert tried > 50
@@ -166,8 +176,52 @@ def test_what_changes_something_answers_as_described(
     for verb, body in verbs.items():
         server = world.running(f"s-{verb.replace('_', '-')}")
         ask("POST", f"/servers/{{id}}/actions/{verb}", server.pk, body)
+    asked = {"name": "a", "type": "ipv4", "location": "test1"}
+    ip = ask("POST", "/primary_ips", body=asked)["primary_ip"]["id"]
+    ask("PUT", "/primary_ips/{id}", ip, {"name": "b", "auto_delete": True})
+    ask("POST", "/primary_ips/{id}/actions/change_protection", ip, {"delete": False})
+    bare = world.stopped("bare", public_net=PublicNet(ipv4=False))
+    whom = {"assignee_id": bare.pk, "assignee_type": "server"}
+    ask("POST", "/primary_ips/{id}/actions/assign", ip, whom)
+    work()
+    ask("POST", "/primary_ips/{id}/actions/unassign", ip)
+    work()
+    ask("DELETE", "/primary_ips/{id}", ip)
     ask("PUT", "/servers/{id}", server.pk, {"name": "other"})
     ask("DELETE", "/servers/{id}", server.pk)
+
+
+def test_what_a_reseller_changes_answers_as_described(
+    world: World, described: dict[str, Any]
+) -> None:
+    shop = make_reseller()
+    seller = reseller_program(shop)
+
+    def ask(method: str, template: str, pk: int = 0, body: Any = None, *, inside: int = 0) -> Any:
+        asks = Api(seller.secret, project=inside or None)
+        answer = asks.ask(method, template.replace("{id}", str(pk)), body)
+        assert answer.status_code < 300, (template, answer.content)
+        conforms(described, method, template, answer)
+        return json.loads(answer.content) if answer.content else None
+
+    account = ask("POST", "/accounts", body={"name": "Ada", "server_limit": 3})["account"]["id"]
+    ask("PUT", "/accounts/{id}", account, {"name": "Eve"})
+    ask("POST", "/accounts/{id}/actions/suspend", account, {"reason": "Spam"})
+    ask("POST", "/accounts/{id}/actions/unsuspend", account)
+    project = ask("POST", "/projects", body={"name": "main", "account": account})["project"]["id"]
+    ask("PUT", "/projects/{id}", project, {"name": "prod"})
+    token = ask("POST", "/tokens", body={"name": "ci", "project": project})["token"]["id"]
+    ask("PUT", "/tokens/{id}", token, {"name": "cd"})
+    ask("DELETE", "/tokens/{id}", token)
+    order = {"name": "new", "server_type": "nano", "image": "tiny"}
+    server = ask("POST", "/servers", body=order, inside=project)["server"]["id"]
+    ask("POST", "/servers/{id}/actions/suspend", server, {"reason": "Spam"}, inside=project)
+    ask("POST", "/servers/{id}/actions/unsuspend", server, inside=project)
+    empty = ask("POST", "/projects", body={"name": "empty", "account": shop.pk})["project"]["id"]
+    ask("DELETE", "/projects/{id}", empty)
+    closed = ask("POST", "/accounts", body={"name": "Bob"})["account"]["id"]
+    ask("DELETE", "/accounts/{id}", closed)
+    ask("GET", "/limits")
 
 
 def test_a_body_says_what_is_refused_and_what_is_needed(described: dict[str, Any]) -> None:

@@ -1,8 +1,11 @@
-"""The monitor in a large fleet: a minute's samples of all hosts, and one call for all counters."""
+"""The monitor in a large fleet: a minute's samples and full lists of all hosts, and one call for
+all counters.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,9 +18,12 @@ from hosts.models import Host
 from hosts.models_fleet import GuestSample
 from hosts.monitor_figures import Meter
 from hosts.virt import stats
-from hosts.virt.spec import DomainStats, HostLoad, Power
+from hosts.virt.spec import DomainSeen, DomainStats, HostLoad, Power
 from tests.bench.figures import Figure, compared
+from tests.bench.fleet import fill
 from tests.bench.placement import make_fleet
+from vpspanel.servers.models import Server
+from vpspanel.servers.observe import Observer
 
 HOSTS, GUESTS_OF_HOST = 1000, 100
 CYCLE_SECONDS = 60.0
@@ -56,7 +62,7 @@ class Told:
 def measure(database: str) -> list[Figure]:
     """The samples of one minute, written, and libvirt's counters all at once or one by one."""
     part = f"Monitor, {database}"
-    return [_cycle(part), _one_call(part)]
+    return [_cycle(part), _lists(part), _one_call(part)]
 
 
 def _cycle(part: str) -> Figure:
@@ -76,6 +82,23 @@ def _cycle(part: str) -> Figure:
     assert GuestSample.objects.count() == HOSTS * GUESTS_OF_HOST
     connection.close()
     what = f"a minute's samples of {HOSTS:,} hosts and {HOSTS * GUESTS_OF_HOST:,} guests, written"
+    return Figure(part, what, took, "s", target=CYCLE_SECONDS)
+
+
+def _lists(part: str) -> Figure:
+    """What each host shows is compared with its records, and the sighting written down."""
+    fill()
+    seen: dict[int, list[DomainSeen]] = defaultdict(list)
+    rows = Server.objects.exclude(host=None).values_list("host_id", "uuid", "power_seen")
+    for host_id, uuid, power in rows.iterator():
+        seen[host_id].append(DomainSeen(uuid, f"vps-{uuid}", Power(power), ours=True))
+    observer, at = Observer(), timezone.now()
+    started = time.perf_counter()
+    for host_id, domains in seen.items():
+        observer.on_list(host_id, domains, at, gap=False)
+    took = time.perf_counter() - started
+    assert not Server.objects.exclude(host=None).exclude(seen_at=at).exists()
+    what = f"full lists of {len(seen):,} hosts, {sum(map(len, seen.values())):,} guests, compared"
     return Figure(part, what, took, "s", target=CYCLE_SECONDS)
 
 

@@ -28,15 +28,17 @@ from hosts.models import Host, IPAddress, StoragePool
 from hosts.virt.errors import DiskFull, HostUnreachable, NotFound
 from hosts.virt.registry import close_all
 from tests.chaos.mortal import LONG_LEASE, finish_everything, let_leases_run_out
-from tests.world import World, make_plan, make_world
+from tests.world import World, make_host, make_plan, make_world
 from vpspanel.actions.command import registry
 from vpspanel.actions.models import OPEN_STATES, Action
 from vpspanel.actions.worker import Worker
 from vpspanel.errors import Refused
+from vpspanel.events.actor import SYSTEM
 from vpspanel.servers import services
 from vpspanel.servers.audit import audit
 from vpspanel.servers.audit_records import check_records
 from vpspanel.servers.models import Lifecycle, Server, ServerType
+from vpspanel.servers.moving import cancel_move, move_server
 from vpspanel.servers.rescue import enable_rescue
 from vpspanel.servers.resizing import change_type
 from vpspanel.servers.snapshots import create_image
@@ -58,6 +60,8 @@ VERBS: dict[str, Callable[[World, Server], Any]] = {
     "enlarge": lambda world, server: change_type(
         world.alice, server.pk, server_type=ServerType.objects.get(name="large"), keep_disk=True
     ),
+    "move": lambda world, server: move_server(SYSTEM, server),
+    "call off": lambda world, server: cancel_move(SYSTEM, server),
     "snapshot": lambda world, server: create_image(world.alice, server.pk),
     "delete": lambda world, server: services.delete(world.alice, server.pk),
 }
@@ -68,30 +72,32 @@ class Died(BaseException):
 
 
 class Panel(RuleBasedStateMachine):
-    """The panel with one host, on which everything may go wrong."""
+    """The panel with two hosts, on which everything may go wrong."""
 
     def __init__(self) -> None:
         super().__init__()
         self.undo = transaction.atomic()
         self.undo.__enter__()
         self.world = make_world()
+        self.world.hosts.append(make_host(self.world.location))
         make_plan(self.world, "large", vcpus=2, memory_mib=256, disk_gib=2)
         self.ordered = 0
 
     def teardown(self) -> None:
         """Whatever happened: with healthy workers and hosts all ends, and can be deleted whole."""
         try:
-            driver = self.world.driver()
-            driver.clear_faults()
-            driver.set_reachable(True)
+            drivers = [self.world.driver(host) for host in self.world.hosts]
+            for driver in drivers:
+                driver.clear_faults()
+                driver.set_reachable(True)
             self.end_well()
             for server in self.servers():
                 services.delete(self.world.alice, server.pk)
             self.end_well()
             assert not self.servers()
-            assert not driver.domains()
-            host, pool = Host.objects.get(), StoragePool.objects.get()
-            assert (host.vcpus_used, host.memory_used_mib, pool.used_gib) == (0, 0, 0)
+            assert not any(driver.domains() for driver in drivers)
+            for host, pool in zip(Host.objects.all(), StoragePool.objects.all(), strict=True):
+                assert (host.vcpus_used, host.memory_used_mib, pool.used_gib) == (0, 0, 0)
         finally:
             transaction.set_rollback(True)
             self.undo.__exit__(None, None, None)
@@ -144,33 +150,35 @@ class Panel(RuleBasedStateMachine):
         with contextlib.suppress(Died):
             Worker(registry, lease_seconds=LONG_LEASE, observer=count_down).run_until_idle()
 
-    @rule(error=st.sampled_from(FAULTS), after=st.integers(0, 12), times=st.integers(1, 6))
-    def fault(self, error: Any, after: int, times: int) -> None:
-        """Calls to the host will fail."""
-        self.world.driver().inject("*", error, after=after, times=times)
+    @rule(
+        host=st.integers(0, 1),
+        error=st.sampled_from(FAULTS),
+        after=st.integers(0, 12),
+        times=st.integers(1, 6),
+    )
+    def fault(self, host: int, error: Any, after: int, times: int) -> None:
+        """Calls to a host will fail."""
+        self.world.driver(self.world.hosts[host]).inject("*", error, after=after, times=times)
 
-    @rule(reachable=st.booleans())
-    def reach(self, reachable: bool) -> None:
-        """The host goes, or is back."""
-        self.world.driver().set_reachable(reachable)
+    @rule(host=st.integers(0, 1), reachable=st.booleans())
+    def reach(self, host: int, reachable: bool) -> None:
+        """A host goes, or is back."""
+        self.world.driver(self.world.hosts[host]).set_reachable(reachable)
 
     @rule(which=st.integers(0, 3), start=st.booleans())
     def outside(self, which: int, start: bool) -> None:
         """Somebody at the host starts or destroys a guest with virsh."""
-        guests = sorted(row.uuid for row in self.guests())
+        guests = [server for server in self.servers() if self.is_defined(server)]
         if guests:
-            uuid = guests[which % len(guests)]
-            driver = self.world.driver()
-            (driver.outside_start if start else driver.outside_destroy)(uuid)
+            server = guests[which % len(guests)]
+            driver = self.world.driver(server.host)
+            (driver.outside_start if start else driver.outside_destroy)(server.uuid)
 
-    def guests(self) -> list[Server]:
-        """Servers whose guest is defined."""
-        driver, found = self.world.driver(), []
-        for server in self.servers():
-            with contextlib.suppress(NotFound):
-                driver.guest_record(server.uuid)
-                found.append(server)
-        return found
+    def is_defined(self, server: Server) -> bool:
+        """Whether its host knows its guest."""
+        with contextlib.suppress(NotFound):
+            return bool(self.world.driver(server.host).guest_record(server.uuid))
+        return False
 
     # --- what always holds ---------------------------------------------------------------
 

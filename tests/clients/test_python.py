@@ -82,6 +82,13 @@ def test_a_tour(panel: WholePanel, version: str) -> None:
         "rescue": [True, False],
         "type while it runs": "server_not_stopped",
         "types": ["micro", "nano"],
+        "own address": [
+            {"made": "by-tour"},
+            "protected",
+            "server_has_ipv4",
+            True,
+            None,
+        ],
         "snapshot": ["snapshot", "available", "tour", {"made": "by-tour"}],
         "copy": "running",
         "absent": [0, 0, 0, 0, 0, 0],

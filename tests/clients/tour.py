@@ -43,6 +43,11 @@ def status() -> str:
 
 
 location = client.locations.get_all()[0]
+# Older clients know data centres only.
+OLD = version("hcloud").startswith("1.")
+place_of_address = (
+    {"datacenter": client.datacenters.get_all()[0]} if OLD else {"location": location}
+)
 plan = client.server_types.get_by_name("nano")
 image = client.images.get_by_name_and_architecture(IMAGE, "x86")
 assert plan is not None
@@ -139,6 +144,32 @@ done(server.change_type(larger, upgrade_disk=False))
 types = [client.servers.get_by_id(server.id).server_type.name]
 done(server.change_type(plan, upgrade_disk=False))
 seen["types"] = [*types, client.servers.get_by_id(server.id).server_type.name]
+
+ip = client.primary_ips.create(
+    type="ipv4",
+    name="tour",
+    assignee_type="server",
+    auto_delete=False,
+    labels={"made": "by-tour"},
+    **place_of_address,
+).primary_ip
+ip = ip.update(name="tour-ip", auto_delete=True)
+done(ip.change_protection(delete=True))
+protected = refused(ip.delete)
+done(ip.change_protection(delete=False))
+own = client.primary_ips.get_by_id(server.public_net.primary_ipv4.id)
+full = refused(ip.assign, server.id, "server")
+own.delete()
+for _ in range(60):
+    if not client.servers.get_by_id(server.id).locked:
+        break
+    time.sleep(0.5)
+done(ip.assign(server.id, "server"))
+there = client.servers.get_by_id(server.id).public_net.ipv4.ip == ip.ip
+done(ip.unassign())
+bare = client.servers.get_by_id(server.id).public_net.ipv4
+done(ip.assign(server.id, "server"))
+seen["own address"] = [ip.labels, protected, full, there, bare]
 
 snapshot = server.create_image(description="tour", labels={"made": "by-tour"})
 snapshot.action.wait_until_finished()

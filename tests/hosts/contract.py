@@ -204,6 +204,21 @@ class ContractHost:
         """A domain that somebody else made."""
         raise NotImplementedError
 
+    def add_foreign_guest(self, spec: DomainSpec, *, running: bool) -> None:
+        """What `spec` says, without mark and filter, made by somebody else to start with the host.
+
+        Where there is QEMU, in the words of somebody else as well: its disk by its file.
+        """
+        raise NotImplementedError
+
+    def live_filter(self, uuid: UUID) -> str:
+        """The filter of the running guest's network card."""
+        raise NotImplementedError
+
+    def birth(self, uuid: UUID) -> object:
+        """What stays the same as long as a guest is not stopped."""
+        raise NotImplementedError
+
     def undefine_behind_its_back(self, uuid: UUID) -> None:
         """Somebody else takes the definition of a guest away that is off."""
         raise NotImplementedError

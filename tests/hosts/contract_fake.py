@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 from hosts.virt.driver import Driver, SerialStream
 from hosts.virt.fake import FakeDriver, Fault
-from hosts.virt.spec import Power
+from hosts.virt.spec import DomainSpec, Power
 from tests.hosts.contract import MIB, ContractHost
 
 
@@ -24,6 +25,19 @@ class FakeHost(ContractHost):
 
     def add_foreign_domain(self, *, running: bool = False) -> UUID:
         return self.driver.add_foreign_domain(self.name("foreign"), running=running)
+
+    def add_foreign_guest(self, spec: DomainSpec, *, running: bool) -> None:
+        nics = tuple(replace(nic, filter_name="") for nic in spec.nics)
+        self.driver.add_foreign_domain(
+            spec.name, uuid=spec.uuid, running=running, autostart=True, disks=spec.disks, nics=nics
+        )
+
+    def live_filter(self, uuid: UUID) -> str:
+        (nic,) = self.driver.guest_record(uuid).live_spec.nics
+        return nic.filter_name
+
+    def birth(self, uuid: UUID) -> object:
+        return self.driver.guest_record(uuid).started_at
 
     def undefine_behind_its_back(self, uuid: UUID) -> None:
         self.driver.outside_undefine(uuid)

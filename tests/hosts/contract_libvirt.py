@@ -14,8 +14,9 @@ import libvirt
 
 from hosts.virt.connection import Limits
 from hosts.virt.driver import Driver, SerialStream
+from hosts.virt.hostinfo import parse
 from hosts.virt.libvirt import LibvirtDriver
-from hosts.virt.spec import DiskSpec, NicSpec
+from hosts.virt.spec import DiskSpec, DomainSpec, NicSpec
 from tests.hosts.contract import MIB, ContractHost, wait_until
 from tests.kvm import KvmHost
 
@@ -23,6 +24,26 @@ SLEEPER = (
     "<domain type='{type}'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>32</memory>\
 <vcpu>1</vcpu><os><type>hvm</type></os></domain>"
 )
+
+BY_HAND = """
+<domain type='qemu'>
+  <name>{name}</name><uuid>{uuid}</uuid>
+  <memory unit='MiB'>32</memory><vcpu>1</vcpu>
+  <os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>
+  <features><acpi/><apic/></features>
+  <devices>
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2'/><source file='{file}'/><target dev='vda' bus='virtio'/>
+    </disk>
+    <disk type='file' device='cdrom'><target dev='sda' bus='sata'/><readonly/></disk>
+    <interface type='network'>
+      <mac address='{mac}'/><source network='{network}'/><model type='virtio'/>
+    </interface>
+    <serial type='pty'/><console type='pty'/>
+    <graphics type='vnc' port='-1' autoport='yes' listen='127.0.0.1'/>
+  </devices>
+</domain>
+"""
 
 
 class LibvirtHost(ContractHost):
@@ -173,6 +194,29 @@ class QemuHost(LibvirtHost):
         return self.private.exec("ebtables", "-t", "nat", "-L")
 
     # --- guests -------------------------------------------------------------------
+
+    def add_foreign_guest(self, spec: DomainSpec, *, running: bool) -> None:
+        (disk,), (nic,) = spec.disks, spec.nics
+        domain = self.outside.defineXML(
+            BY_HAND.format(
+                name=spec.name,
+                uuid=spec.uuid,
+                file=f"{self.pool_path}/{disk.volume}",
+                mac=nic.mac,
+                network=nic.network,
+            )
+        )
+        domain.setAutostart(True)
+        if running:
+            domain.create()
+
+    def live_filter(self, uuid: UUID) -> str:
+        described = parse(self._domain(uuid).XMLDesc(0))
+        found = described.find("devices/interface/filterref")
+        return "" if found is None else str(found.get("filter"))
+
+    def birth(self, uuid: UUID) -> object:
+        return self.private.qemu_pids()[self._domain(uuid).name()]
 
     def wait_ready(self, uuid: UUID) -> None:
         log = self.private.dir / "log" / "vpspanel" / f"vps-{uuid}.log"

@@ -14,8 +14,12 @@ from django.utils import timezone
 from hosts.models import Host, HostStatus
 from tests.world import World, work
 from vpspanel.actions.models import Action, ActionState, StepRecord
+from vpspanel.events.actor import SYSTEM
 from vpspanel.events.services import record_event
+from vpspanel.servers.addresses import unassign_primary_ip
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
+from vpspanel.servers.public_net import PublicNet
+from vpspanel.servers.suspending import suspend_account
 
 
 def page_of(client: Client, server: Server) -> str:
@@ -111,6 +115,15 @@ def test_suspended(world: World, alice: Client) -> None:
     assert 'id="shutdown" disabled' in page
 
 
+def test_suspended_with_its_account(world: World, alice: Client) -> None:
+    server = world.running()
+    suspend_account(SYSTEM, world.project.account_id, reason="An invoice is overdue.")
+    page = page_of(alice, server)
+    assert "This server is suspended" in page
+    assert "An invoice is overdue." in page
+    assert "Suspended</span>" in alice.get(reverse("servers:list")).content.decode()
+
+
 def test_a_host_that_does_not_answer_is_not_guessed_about(world: World, alice: Client) -> None:
     server = world.running()
     Host.objects.update(status=HostStatus.UNREACHABLE, status_since=timezone.now())
@@ -185,3 +198,21 @@ def test_a_secret_is_in_no_page(world: World, alice: Client) -> None:
         content = alice.get(address).content.decode()
         assert "SECRET-TOKEN-1" not in content
         assert ordered.root_password not in content
+
+
+def test_a_server_without_ipv4(world: World, alice: Client) -> None:
+    server = world.running("six", public_net=PublicNet(ipv4=False))
+    page = page_of(alice, server)
+    first = server.primary_ips.get().address.address.replace("::/64", "::1")
+    assert f"ssh root@{first}" in page
+    assert "IPv4" not in page
+    assert f"<code>{first}</code>" in alice.get(reverse("servers:list")).content.decode()
+
+
+def test_a_server_without_any_address(world: World, alice: Client) -> None:
+    server = world.stopped("bare", public_net=PublicNet(ipv4=False))
+    unassign_primary_ip(world.alice, server.primary_ips.get().pk)
+    work()
+    page = page_of(alice, server)
+    assert "It has no public address." in page
+    assert "ssh root@" not in page

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -169,6 +169,53 @@ def run_it_from_another_disk(world: World, server: Server) -> None:
     world.driver().define(domain_of(server, disks=(other,)))
 
 
+def redefine(world: World, server: Server, **changes: object) -> None:
+    """Somebody with virsh changes what its next start makes."""
+    spec = world.driver().guest_record(server.uuid).spec
+    world.driver().define(replace(spec, **changes))  # type: ignore[arg-type]
+
+
+def give_it_more_cpus(world: World, server: Server) -> None:
+    redefine(world, server, vcpus=8)
+
+
+def take_half_of_its_memory(world: World, server: Server) -> None:
+    redefine(world, server, memory_mib=64)
+
+
+def change_its_card(world: World, server: Server, **changes: object) -> None:
+    (card,) = world.driver().guest_record(server.uuid).spec.nics
+    redefine(world, server, nics=(replace(card, **changes),))  # type: ignore[arg-type]
+
+
+def give_it_another_mac(world: World, server: Server) -> None:
+    change_its_card(world, server, mac="52:54:00:00:00:99")
+
+
+def plug_it_into_another_bridge(world: World, server: Server) -> None:
+    change_its_card(world, server, network=None, bridge="br0")
+
+
+def guard_it_with_the_filter_of_another(world: World, server: Server) -> None:
+    change_its_card(world, server, filter_name=world.running("other").filter_name)
+
+
+def boot_it_from_its_seed(world: World, server: Server) -> None:
+    disk, seed = world.driver().guest_record(server.uuid).spec.disks
+    redefine(world, server, disks=(replace(disk, boot_order=2), replace(seed, boot_order=1)))
+
+
+def read_its_disk_as_raw(world: World, server: Server) -> None:
+    disk, seed = world.driver().guest_record(server.uuid).spec.disks
+    redefine(world, server, disks=(replace(disk, format="raw"), seed))
+
+
+def define_it_with_the_disk_of_another(world: World, server: Server) -> None:
+    disk, seed = world.driver().guest_record(server.uuid).spec.disks
+    volume = world.running("other").disk_volume()
+    redefine(world, server, disks=(replace(disk, volume=volume), seed))
+
+
 def define_it_on_two_hosts(world: World, server: Server) -> None:
     second = make_host(world.location)
     world.driver(second).define(domain_of(server))
@@ -287,12 +334,20 @@ CASES = [
     case(lose_the_filter, "filter_missing"),
     case(give_it_a_second_disk, "disk_extra"),
     case(run_it_from_another_disk, "domain_disks"),
+    case(give_it_more_cpus, "domain_definition"),
+    case(take_half_of_its_memory, "domain_definition"),
+    case(give_it_another_mac, "domain_definition"),
+    case(plug_it_into_another_bridge, "domain_definition"),
+    case(guard_it_with_the_filter_of_another, "domain_definition"),
+    case(boot_it_from_its_seed, "domain_definition"),
+    case(read_its_disk_as_raw, "domain_definition"),
+    case(define_it_with_the_disk_of_another, "domain_definition"),
     case(define_it_on_two_hosts, "domain_twice", "domain_elsewhere"),
     case(replace_it_by_something_foreign, "domain_foreign_in_place", "domain_missing"),
     case(make_a_phantom, "phantom"),
     case(let_it_start_with_the_host, "autostart"),
     case(sell_an_address_twice, "address_twice"),
-    case(sell_a_mac_twice, "mac_twice"),
+    case(sell_a_mac_twice, "mac_twice", "domain_definition"),
     case(hold_room_for_nobody, "claim_without_owner", "server_without_claim"),
     case(hold_an_address_for_nobody, "address_without_owner", "primary_ip_astray"),
     case(unlink_an_address, "address_unlinked"),

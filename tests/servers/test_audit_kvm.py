@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 import libvirt
 import pytest
 
 from hosts.virt.registry import driver_for
 from tests.audit import assert_clean
 from tests.kvm import kvm_host
+from tests.servers.drifting import look
 from tests.servers.real_world import POOL, real
 from tests.world import World, work
 from vpspanel.actions.models import Action
+from vpspanel.events.actor import SYSTEM
 from vpspanel.servers import services
 from vpspanel.servers.audit import audit
+from vpspanel.servers.drift import repair
 from vpspanel.servers.models import Lifecycle, Server
+from vpspanel.servers.models_drift import Difference
 
 pytestmark = pytest.mark.qemu
 
@@ -75,5 +81,31 @@ def test_damage_on_a_real_host(real: World) -> None:
     connection.close()
     assert audit().codes() == {"domain_missing"}
     services.delete(real.alice, Server.objects.get(name="web").pk)
+    work()
+    assert_clean()
+
+
+def test_somebody_with_virsh(real: World) -> None:
+    """What was changed in a definition is found, and put right while the guest runs."""
+    server = real.running("web")
+    connection = libvirt.open(real.host.uri)
+    domain = connection.lookupByUUID(server.uuid.bytes)
+    changed = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+    changed = re.sub("<(serial|console) .*?</(serial|console)>", "", changed, flags=re.DOTALL)
+    changed = re.sub("<graphics .*?</graphics>", "", changed, flags=re.DOTALL)
+    changed = changed.replace(server.mac, "52:54:00:00:00:99")
+    connection.defineXML(re.sub("<memory .*?</memory>", "<memory>65536</memory>", changed))
+    look()
+    look()
+    row = Difference.objects.get(level="error")
+    assert row.code == "domain_definition"
+    for words in ("64 MiB of memory", "52:54:00:00:00:99", "no serial port", "no screen"):
+        assert words in row.message
+    repair(SYSTEM, row)
+    work()
+    assert_clean()
+    assert domain.isActive()
+    connection.close()
+    services.delete(real.alice, server.pk)
     work()
     assert_clean()

@@ -58,6 +58,8 @@ REPAIRED = [
     "lose_a_base_image",
     "lose_the_guest",
     "lose_the_filter",
+    "give_it_more_cpus",
+    "guard_it_with_the_filter_of_another",
     "run_it_from_another_disk",
 ]
 

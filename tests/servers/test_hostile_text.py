@@ -81,7 +81,7 @@ def test_the_seed_carries_text_as_one_scalar(world: World, text: str) -> None:
     assert meta["local-hostname"] == text
     assert meta["public-keys"] == [f"ssh-ed25519 AAAA {text}"]
     vendor = yaml.safe_load(files["vendor-data"])
-    assert set(vendor) == {"disable_root", "ssh_pwauth", "chpasswd"}
+    assert set(vendor) == {"disable_root", "ssh_pwauth", "updates", "chpasswd"}
 
 
 def test_user_data_is_cloud_config_or_refused(world: World) -> None:

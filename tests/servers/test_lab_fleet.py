@@ -58,9 +58,9 @@ def customer() -> Actor:
     return Actor(User.objects.get(email=CUSTOMER_EMAIL), "page")
 
 
-def built(panel: Demo, names: list[str]) -> list[Server]:
+def built(panel: Demo, names: list[str], *, group: str = "spread") -> list[Server]:
     """Servers of one spread group, built by a worker."""
-    group = named_group(customer(), panel.project, "spread")
+    apart = named_group(customer(), panel.project, group)
     ordered = [
         order_server(
             customer(),
@@ -69,7 +69,7 @@ def built(panel: Demo, names: list[str]) -> list[Server]:
             server_type=ServerType.objects.get(name="nano"),
             image=Image.objects.get(name="tiny"),
             location=panel.location,
-            placement_group=group,
+            placement_group=apart,
         )
         for name in names
     ]

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 import pytest
 from django.db import connections
 
-from hosts.models import CapacityClaim, Host
+from hosts.models import CapacityClaim, Host, StoragePool
+from hosts.virt.names import object_name
 from hosts.virt.registry import driver_for
 from tests.audit import assert_clean
 from tests.hosts.contract import wait_until
@@ -257,6 +258,51 @@ def test_a_server_moves_running_and_off_and_with_the_line_cut(lab: Lab, panel: D
     check_the_line_is_cut_in_the_middle(lab, server)
     check_it_is_called_off(lab, server)
     end([server])
+
+
+def test_a_server_moves_on_storage_that_two_hosts_see(lab: Lab, panel: Demo) -> None:
+    """Nothing is copied, the guest goes on, and the disk stays what it is, where it is."""
+    path = lab.directory / "shared"
+    path.mkdir(mode=0o755)
+    hosts = list(Host.objects.filter(name__in=[one.name for one in lab.hosts[:2]]).order_by("name"))
+    with shared_pools(lab, hosts, str(path)):
+        (server,) = built(panel, ["sharer"])
+        wait_until(lambda: answers(server), BOOTED_WITHIN, "it answers")
+        first = host_of(server)
+        files = sorted(file.name for file in path.iterdir())
+        with pinging(server) as pinger:
+            action = move_server(SYSTEM, server)
+            took = carry_out(action)
+            assert action.state == "success", action.error_detail
+        print(f"live, shared storage: {took:.1f} s, silent for {pinger.silence():.2f} s")
+        assert action.args["shared"] is True
+        assert {first, host_of(server)} == set(hosts)
+        assert runs_on(lab, server) == [host_of(server).name]
+        assert sorted(file.name for file in path.iterdir()) == files
+        assert pinger.silence() <= LONGEST_SILENCE
+        services.reset(customer(), server.pk)  # it starts from that disk, on its new host
+        carry_out(Action.objects.latest("pk"))
+        wait_until(lambda: answers(server), BOOTED_WITHIN, "it answers")
+        end([server])
+        for host in hosts:
+            driver = driver_for(host.uri)
+            for volume in driver.volumes("shared"):
+                driver.delete_volume("shared", volume.name)
+
+
+@contextmanager
+def shared_pools(lab: Lab, hosts: list[Host], path: str) -> Iterator[None]:
+    """A pool of these hosts, in one directory; nothing else takes new servers."""
+    StoragePool.objects.update(accepting=False)
+    for host in hosts:
+        driver_for(host.uri).ensure_pool("shared", path)
+        StoragePool.objects.create(
+            host=host, name="shared", path=path, shared_id="nfs1", limit_gib=100
+        )
+    yield
+    for host in hosts:
+        for act in ("pool-destroy", "pool-undefine"):
+            of_lab(lab, host).kvm.exec("virsh", act, object_name("shared"))
 
 
 def moving(server: Server) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from hosts.models import CapacityClaim, Host, IPAddress, StagedImage, StoragePool
+from hosts.virt.errors import VirtError
 from hosts.virt.spec import Power
 from tests.audit import clean_audit
 from tests.hosts.contract import wait_until
@@ -214,24 +216,81 @@ def test_two_moves_for_one_place(world: World, other: Host) -> None:
     ended(Action.objects.filter(command="migrate").get())
 
 
-def test_a_disk_that_both_hosts_see_is_never_copied_onto_itself() -> None:
-    """The old host is cleared after a move: with storage of both, that would be the disk itself."""
+def test_on_storage_that_both_hosts_see_nothing_is_copied() -> None:
+    """Running and off; the disk is sold once, on the host where the server is."""
     world = shared_world()
+    first, second = world.hosts
     server = world.running()
-    target = world.hosts[1]
-    codes = {one.code for one in moving_obstacles(server, target) if one.stops_live}
-    assert "shared_storage" in codes
-    for how in ("live", "offline"):
-        with pytest.raises(Refused, match="sees the very storage"):
-            move_server(SYSTEM, server, target, how=how)
-    assert not Action.objects.filter(command="migrate").exists()
-    StoragePool.objects.update(shared_id="")  # nobody has said so: the hosts show it
-    world.driver(target).outside_share(world.driver())
-    action = ended(move_server(SYSTEM, server, target))
+    world.driver(second).outside_mount(world.driver(first))
+    StoragePool.objects.filter(host=second).update(limit_gib=0)  # no room is needed for it
+    for how, source, target in (("live", first, second), ("offline", second, first)):
+        before = disks(world, server)
+        action = move_server(SYSTEM, server, target, how=how)
+        for _ in range(300):  # an offline move waits for the guest
+            if ended(action, 1).state != ActionState.RUNNING:
+                break
+            time.sleep(0.05)
+        assert action.state == ActionState.SUCCESS, action.error_detail
+        assert disks(world, server) == before
+        server.refresh_from_db()
+        assert server.host == target
+        assert world.driver(source).domain(server.uuid) is None
+        assert server.filter_name not in world.driver(source).filters()
+        seen = world.driver(target).domain(server.uuid)
+        assert seen is not None
+        assert seen.power is Power.RUNNING
+        used = dict(StoragePool.objects.values_list("host", "used_gib"))
+        assert used == {target.pk: server.disk_gib, source.pk: 0}
+    assert not world.driver(second).call_log("create_overlay")
+    assert not world.driver(second).call_log("upload_volume")
+
+
+def disks(world: World, server: Server) -> set[str]:
+    """Its volumes, which both hosts see alike."""
+    seen = [
+        {volume.name for volume in world.driver(host).volumes("vpspanel")} for host in world.hosts
+    ]
+    assert seen[0] == seen[1] >= {server.disk_volume(), server.seed_volume}
+    return seen[0]
+
+
+@pytest.mark.parametrize("how", ["live", "offline"])
+def test_storage_that_is_only_said_to_be_shared(how: str) -> None:
+    """The other host may even have an old copy: the server must not go on on that."""
+    world = shared_world()
+    first, second = world.hosts
+    server = world.running()
+    if how == "offline":
+        world.driver(second).outside_share(world.driver(first))
+    action = ended(move_server(SYSTEM, server, second, how=how))
+    assert (action.state, action.error_code) == ("error", "disk_not_shared")
+    assert "shared id" in action.error_detail
+    assert world.driver(first).domain(server.uuid) is not None
+    assert {one.name for one in world.driver(first).volumes("vpspanel")} >= {server.disk_volume()}
+    assert CapacityClaim.objects.get().host == first
+
+
+def test_storage_that_is_shared_though_nobody_has_said_so(world: World, other: Host) -> None:
+    """The old host is cleared after a move: that would be the disk itself."""
+    server = world.running()
+    world.driver(other).outside_mount(world.driver())
+    action = ended(move_server(SYSTEM, server, other))
     assert (action.state, action.error_code) == ("error", "already_there")
     assert "shared id" in action.error_detail
-    for host in world.hosts:
-        names = {volume.name for volume in world.driver(host).volumes(server.pool)}
-        assert server.disk_volume() in names
-    assert world.driver().domain(server.uuid) is not None
+    assert server.disk_volume() in {one.name for one in world.driver().volumes("vpspanel")}
     share()  # which is what the audit asks for
+
+
+def test_a_move_on_shared_storage_that_fails_takes_nothing_away() -> None:
+    world = shared_world()
+    first, second = world.hosts
+    server = world.running()
+    world.driver(second).outside_mount(world.driver(first))
+    before = disks(world, server)
+    world.driver().inject("move", VirtError("the line is bad"), times=None)
+    action = ended(move_server(SYSTEM, server, second))
+    assert action.state == ActionState.ERROR
+    assert disks(world, server) == before
+    assert world.driver(second).domain(server.uuid) is None
+    used = dict(StoragePool.objects.values_list("host", "used_gib"))
+    assert used == {first.pk: server.disk_gib, second.pk: 0}

@@ -12,7 +12,7 @@ import pytest
 from django.db import connections
 
 from hosts.models import Host
-from hosts.virt.errors import DiskFull, HostUnreachable, VirtError
+from hosts.virt.errors import DiskFull, HostUnreachable, StillMoving, VirtError
 from hosts.virt.fake import Fault
 from hosts.virt.fake_moves import MoveCalls
 from hosts.virt.spec import Power
@@ -97,6 +97,16 @@ def test_it_was_paused_for_its_last_bytes(world: World, other: Host) -> None:
     action = move_server(SYSTEM, server)
     fail_once(world, "move", lambda: world.driver().strand(server.uuid))
     assert ended(action).state == ActionState.SUCCESS, action.error_detail
+    lives_on(world, server, other, Power.RUNNING)
+
+
+def test_an_earlier_try_is_not_cleared_up_yet(world: World, other: Host) -> None:
+    """Its hosts need some seconds for that: they are waited for."""
+    server = world.running()
+    world.driver().inject("move", StillMoving("another job is already running"), times=3)
+    action = move_server(SYSTEM, server)
+    assert ended(action).state == ActionState.SUCCESS, action.error_detail
+    assert len(world.driver().call_log("move")) == 4
     lives_on(world, server, other, Power.RUNNING)
 
 

@@ -31,6 +31,7 @@ from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
 from vpspanel.events.models import Event
 from vpspanel.servers import services
+from vpspanel.servers.audit_records import check_account_counters
 from vpspanel.servers.models import PrimaryIP, Server, ServerTypePrice
 from vpspanel.servers.resizing import change_type
 
@@ -148,6 +149,16 @@ def test_the_last_one_is_sold_once(world: World, buyers: list[Buyer], last: str)
         outcomes = all_at_once(lambda number: buyers[number].order(world))
         assert outcomes == {"sold": 1, "resource_unavailable": BUYERS - 1}
         assert_sold_once()
+
+
+def test_the_last_server_of_a_reseller_is_sold_once(world: World, buyers: list[Buyer]) -> None:
+    shop = Account.objects.create(name="Shop", is_reseller=True, server_limit=1)
+    Account.objects.update(servers_used=0)
+    Account.objects.exclude(pk=shop.pk).update(parent=shop)
+    outcomes = all_at_once(lambda number: buyers[number].order(world))
+    assert outcomes == {"sold": 1, "resource_limit_exceeded": BUYERS - 1}
+    assert Server.objects.count() == 1
+    assert list(check_account_counters()) == []
 
 
 @pytest.mark.parametrize("last", ["slot", "IPv4", "IPv6"])

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import allauth.account.admin  # noqa: F401 registers what is taken back below
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm
 from django.contrib.auth.models import Group
-from django.db.models import Count
-from django.http import HttpRequest
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.urls import path, reverse
+from django.utils.html import format_html, format_html_join
 
+from vpspanel.accounts.admin_tokens import new_reseller_token
+from vpspanel.accounts.hierarchy import problems
 from vpspanel.accounts.models import Account, ApiToken, Member, Project, SSHKey, User
+from vpspanel.accounts.token_services import revoke_as_staff
 from vpspanel.events.staff import (
     STYLE,
+    ActingAdmin,
+    ModelForm,
     ReadOnlyAdmin,
     RecordedAdmin,
     TabularInline,
+    staff_actor,
     word,
 )
 
@@ -120,12 +132,30 @@ class EmailAddressAdmin(ReadOnlyAdmin):
     list_select_related = ("user",)
 
 
+class AccountForm(ModelForm):
+    """Checks what it would make of the tree."""
+
+    def clean(self) -> dict[str, Any] | None:
+        """The values. Adds an error to each field that cannot be as it is."""
+        cleaned = super().clean()
+        account = copy(self.instance)
+        for field in ("parent", "is_reseller"):
+            if cleaned and field in cleaned:
+                setattr(account, field, cleaned[field])
+        for field, problem in problems(account).items():
+            self.add_error(field, problem)
+        return cleaned
+
+
 @admin.register(Account)
 class AccountAdmin(RecordedAdmin):
     """Who pays."""
 
+    form = AccountForm
     list_display = ("name", "parent", "servers", "standing", "projects_count", "created")
     list_filter = (
+        "is_reseller",
+        ("deleted_at", admin.EmptyFieldListFilter),
         ("suspended_at", admin.EmptyFieldListFilter),
         ("parent", admin.EmptyFieldListFilter),
     )
@@ -135,16 +165,56 @@ class AccountAdmin(RecordedAdmin):
     fields = (
         "name",
         "parent",
+        "is_reseller",
         "server_limit",
+        "servers_used",
+        "address_limit",
+        "suspended_at",
+        "suspended_reason",
+        "suspender",
+        "created",
+        "deleted_at",
+        "tokens",
+    )
+    readonly_fields = (
         "servers_used",
         "suspended_at",
         "suspended_reason",
+        "suspender",
         "created",
+        "deleted_at",
+        "tokens",
     )
-    readonly_fields = ("servers_used", "created")
 
     class Media:
         css = STYLE
+
+    def get_urls(self) -> list[Any]:
+        page = self.admin_site.admin_view(self.new_token)
+        return [
+            path("<int:account_id>/new-token/", page, name="accounts_account_new_token"),
+            *super().get_urls(),
+        ]
+
+    def new_token(self, request: HttpRequest, account_id: int) -> HttpResponse:
+        """The page that makes a reseller's token and shows its secret, once."""
+        if not request.user.has_perms(("accounts.change_account", "accounts.add_apitoken")):
+            raise PermissionDenied
+        account = get_object_or_404(Account, pk=account_id, is_reseller=True, deleted_at=None)
+        return new_reseller_token(request, account, self.admin_site.each_context(request))
+
+    @admin.display(description="API tokens")
+    def tokens(self, account: Account) -> str:
+        """Those of a reseller, and the way to another one."""
+        if not account.is_reseller:
+            return "Only resellers have tokens that act for the whole account."
+        url = reverse("admin:accounts_account_new_token", args=[account.pk])
+        rows = (
+            (reverse("admin:accounts_apitoken_change", args=[token.pk]), token.name, token.hint)
+            for token in account.api_tokens.all()
+        )
+        known = format_html_join("", '<p><a href="{}">{}</a> …{}</p>', rows)
+        return format_html('{}<p><a href="{}">Make a token</a></p>', known, url)
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).annotate(n=Count("projects", distinct=True))
@@ -212,11 +282,53 @@ class SSHKeyAdmin(ReadOnlyAdmin):
 
 
 @admin.register(ApiToken)
-class ApiTokenAdmin(ReadOnlyAdmin):
-    """What programs act with; customers make and revoke them."""
+class ApiTokenAdmin(ActingAdmin):
+    """What programs act with; customers make and revoke theirs, staff those of resellers."""
 
-    list_display = ("name", "project", "may_write", "expires", "last_used", "last_ip", "created_by")
-    list_filter = ("may_write", ("last_used", admin.EmptyFieldListFilter))
-    search_fields = ("name", "hint", "project__name", "created_by__email")
-    list_select_related = ("project", "created_by")
+    list_display = (
+        "name",
+        "project",
+        "account",
+        "may_write",
+        "expires",
+        "last_used",
+        "last_ip",
+        "created_by",
+    )
+    list_filter = (
+        "may_write",
+        ("account", admin.EmptyFieldListFilter),
+        ("last_used", admin.EmptyFieldListFilter),
+    )
+    search_fields = ("name", "hint", "project__name", "account__name", "created_by__email")
+    list_select_related = ("project", "account", "created_by")
     exclude = ("digest", "budget_full_at")
+    actions = ("revoke",)
+
+    class Media:
+        css = STYLE
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        """Whoever may delete tokens."""
+        return request.user.has_perm("accounts.delete_apitoken")
+
+    @admin.action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, chosen: QuerySet[ApiToken]) -> HttpResponse | None:
+        """Ask once more, then forget them: their next request is refused."""
+        tokens = list(chosen.select_related("project", "account"))
+        if "confirmed" not in request.POST:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Revoke",
+                "list_url": "admin:accounts_apitoken_changelist",
+                "list_name": "API tokens",
+                "chosen": tokens,
+                "act": "revoke",
+                "danger": True,
+                "checkbox": ACTION_CHECKBOX_NAME,
+            }
+            return render(request, "admin/accounts/revoke.html", context)
+        for token in tokens:
+            revoke_as_staff(staff_actor(request), token)
+            self.message_user(request, f"{token.name} was revoked.", messages.SUCCESS)
+        return None

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.db import models
+from django.db.models import Q
 
 
 class UserManager(BaseUserManager["User"]):
@@ -38,21 +39,54 @@ class User(AbstractUser):
         return self.email
 
 
+class Suspender(models.TextChoices):
+    """Who suspended, which says who may lift it."""
+
+    STAFF = "staff", "staff"
+    RESELLER = "reseller", "its reseller"
+    ABOVE = "above", "with the account above it"
+
+
 class Account(models.Model):
-    """Who pays. A reseller is the parent of other accounts."""
+    """Who pays. A reseller is the parent of other accounts.
+
+    An account stands at most two below the top. `suspended_at` is set on every account that a
+    suspension reaches, so that whoever asks looks at one row.
+    """
 
     name = models.CharField(max_length=120)
     parent = models.ForeignKey(
         "self", models.PROTECT, null=True, blank=True, related_name="customers"
     )
-    server_limit = models.PositiveIntegerField(default=10)
-    servers_used = models.PositiveIntegerField(default=0, editable=False)
+    is_reseller = models.BooleanField(
+        "reseller", default=False, help_text="It may have customers, and tokens of its own"
+    )
+    server_limit = models.PositiveIntegerField(
+        default=10, help_text="A reseller's holds for itself and its customers together"
+    )
+    servers_used = models.PositiveIntegerField(
+        default=0, editable=False, help_text="With those of the accounts below"
+    )
+    address_limit = models.PositiveIntegerField(
+        default=10, help_text="Addresses that are kept without a server, or after its end"
+    )
     suspended_at = models.DateTimeField(null=True, blank=True)
-    suspended_reason = models.CharField(max_length=200, blank=True)
+    suspended_reason = models.CharField(
+        max_length=200, blank=True, help_text="The customer reads it"
+    )
+    suspender = models.CharField(max_length=12, choices=Suspender, blank=True)
     created = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         ordering = ("name",)
+        constraints = [
+            models.UniqueConstraint(
+                fields=("parent", "name"),
+                condition=Q(deleted_at__isnull=True),
+                name="account_name_in_reseller",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -64,11 +98,18 @@ class Project(models.Model):
     account = models.ForeignKey(Account, models.PROTECT, related_name="projects")
     name = models.CharField(max_length=80)
     created = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(
+        null=True, editable=False, help_text="It is kept for the history of its servers"
+    )
 
     class Meta:
         ordering = ("name",)
         constraints = [
-            models.UniqueConstraint(fields=("account", "name"), name="project_name_in_account")
+            models.UniqueConstraint(
+                fields=("account", "name"),
+                condition=Q(deleted_at__isnull=True),
+                name="project_name_in_account",
+            )
         ]
 
     def __str__(self) -> str:
@@ -129,10 +170,15 @@ class SSHKey(models.Model):
 class ApiToken(models.Model):
     """What a program shows to the API. It acts for its project, whoever made it.
 
-    Useless to whoever reads the table: only a digest of the secret is kept.
+    That of a reseller belongs to an account instead, and acts for all below it: while it acts in
+    one project, a request sets `project` on it, and nobody saves that. Useless to whoever reads
+    the table: only a digest of the secret is kept.
     """
 
-    project = models.ForeignKey(Project, models.CASCADE, related_name="api_tokens")
+    project = models.ForeignKey(Project, models.CASCADE, null=True, related_name="api_tokens")
+    account = models.ForeignKey(
+        Account, models.CASCADE, null=True, related_name="api_tokens", help_text="Of a reseller"
+    )
     name = models.CharField(max_length=80)
     digest = models.CharField(max_length=64, unique=True, help_text="SHA-256 of the secret")
     hint = models.CharField(max_length=8, help_text="How the secret ends, to tell tokens apart")
@@ -159,7 +205,12 @@ class ApiToken(models.Model):
         verbose_name = "API token"
         ordering = ("name",)
         constraints = [
-            models.UniqueConstraint(fields=("project", "name"), name="token_name_in_project")
+            models.CheckConstraint(
+                condition=Q(project__isnull=True) ^ Q(account__isnull=True),
+                name="token_has_one_owner",
+            ),
+            models.UniqueConstraint(fields=("project", "name"), name="token_name_in_project"),
+            models.UniqueConstraint(fields=("account", "name"), name="token_name_in_account"),
         ]
 
     def __str__(self) -> str:

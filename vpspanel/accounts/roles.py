@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vpspanel.accounts.models import ApiToken, Member, Role
+from vpspanel.accounts.models import Account, ApiToken, Member, Role
 from vpspanel.accounts.scopes import Scope, may_change
+from vpspanel.accounts.tree import below, tree_of
 from vpspanel.events.actor import Actor
 
 
@@ -12,10 +13,18 @@ def acts_as_root(actor: Actor) -> bool:
     return actor.user is None and actor.via in ("command", "system")
 
 
+def acts_as_staff(actor: Actor) -> bool:
+    """True for staff in the admin, where model permissions were checked, and for root."""
+    if actor.via == "admin":
+        return actor.user is not None and actor.user.is_active and actor.user.is_staff
+    return acts_as_root(actor)
+
+
 def roles_of(actor: Actor) -> dict[int, Role]:
     """The role in each project that the actor has one in; a limited token is a reader."""
     if actor.token is not None:
-        return {actor.token.project_id: _role_of_token(actor.token, None)}
+        project_id = actor.token.project_id
+        return {} if project_id is None else {project_id: _role_of_token(actor.token, None)}
     if actor.user is None or not actor.user.is_active:
         return {}
     rows = Member.objects.filter(user=actor.user).values_list("project_id", "role")
@@ -36,6 +45,18 @@ def role_in(actor: Actor, project_id: int, scope: Scope | None = None) -> Role |
     member = Member.objects.filter(project_id=project_id, user=actor.user)
     role = member.values_list("role", flat=True).first()
     return Role(role) if role else None
+
+
+def governs(actor: Actor, account_id: int, *, itself: bool = False) -> bool:
+    """Whether it is a reseller's program that may change what is that account's.
+
+    That is every account below the reseller's and, with `itself`, its own.
+    """
+    token = actor.token
+    if token is None or token.account_id is None or not token.may_write:
+        return False
+    reached = tree_of(token.account_id) if itself else below(token.account_id)
+    return Account.objects.filter(reached, pk=account_id, deleted_at=None).exists()
 
 
 def _role_of_token(token: ApiToken, scope: Scope | None) -> Role:

@@ -24,7 +24,7 @@ class Scope(enum.StrEnum):
 MEANING = {
     Scope.POWER: "start, shut down, power off, reboot and reset servers",
     Scope.CONSOLE: "use their consoles",
-    Scope.CHANGE: "change their names, labels, protection and plans",
+    Scope.CHANGE: "change their names, labels, protection, plans and addresses",
     Scope.REBUILD: "rebuild them, set their passwords, use the rescue system",
     Scope.CREATE: "order servers",
     Scope.DELETE: "delete servers",

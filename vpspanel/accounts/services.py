@@ -11,6 +11,7 @@ from vpspanel.accounts.keys import ParsedKey, parse_public_key
 from vpspanel.accounts.models import Account, Member, Project, Role, SSHKey, User
 from vpspanel.accounts.roles import acts_as_root, role_in
 from vpspanel.accounts.scopes import Scope, lacks_scope
+from vpspanel.accounts.tree import upwards
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -36,17 +37,27 @@ def open_account(*, user: User, name: str, actor: Actor) -> Project:
     return project
 
 
+@transaction.atomic
 def claim_server_slot(account_id: int) -> None:
-    """Count one more server. Raises `Refused` at the account's limit or while it is suspended."""
-    taken = Account.objects.filter(
-        pk=account_id, suspended_at__isnull=True, servers_used__lt=F("server_limit")
-    ).update(servers_used=F("servers_used") + 1)
-    if taken:
-        return
-    account = Account.objects.get(pk=account_id)
+    """Count one more server, here and on the accounts above.
+
+    Raises `Refused` at the limit of one of them, or while the account is suspended.
+    """
+    for pk in upwards(account_id):
+        taken = Account.objects.filter(
+            pk=pk, suspended_at__isnull=True, servers_used__lt=F("server_limit")
+        ).update(servers_used=F("servers_used") + 1)
+        if not taken:
+            raise _no_slot(Account.objects.get(pk=pk), own=pk == account_id)
+
+
+def _no_slot(account: Account, *, own: bool) -> Refused:
     if account.suspended_at is not None:
-        raise Refused("forbidden", "This account is suspended. Please contact support.")
-    raise Refused(
+        return Refused("forbidden", "This account is suspended. Please contact support.")
+    if not own:
+        message = "The reseller of this account has no server left to give. Please contact support."
+        return Refused("resource_limit_exceeded", message)
+    return Refused(
         "resource_limit_exceeded",
         f"This account may have {account.server_limit} servers and has them all. "
         "Delete one, or ask support for a higher limit.",
@@ -54,10 +65,9 @@ def claim_server_slot(account_id: int) -> None:
 
 
 def release_server_slot(account_id: int) -> None:
-    """Count one server less."""
-    Account.objects.filter(pk=account_id, servers_used__gt=0).update(
-        servers_used=F("servers_used") - 1
-    )
+    """Count one server less, here and on the accounts above."""
+    for pk in upwards(account_id):
+        Account.objects.filter(pk=pk, servers_used__gt=0).update(servers_used=F("servers_used") - 1)
 
 
 @transaction.atomic

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,10 +12,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from vpspanel.accounts.models import ApiToken, Project, Role, StoredAnswer
-from vpspanel.accounts.roles import acts_as_root, role_in
+from vpspanel.accounts.models import Account, ApiToken, Project, Role, StoredAnswer
+from vpspanel.accounts.roles import acts_as_root, acts_as_staff, governs, role_in
 from vpspanel.accounts.scopes import OF_THE_PROJECT, Scope
-from vpspanel.accounts.tokens import digest, is_secret, new_secret
+from vpspanel.accounts.tokens import RESELLER_PREFIX, digest, is_secret, new_secret
+from vpspanel.accounts.tree import projects_in
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
@@ -58,33 +59,93 @@ def create_token(
     """
     require_token_role(actor, project)
     if project.account.suspended_at is not None:
-        raise Refused("forbidden", "The account is suspended. Please contact support.")
+        raise account_suspended()
     name = _clean_name(name)
     ranges = _clean_networks(networks)
     servers = sorted(set(server_ids))
     limits = _clean_scopes(scopes, for_servers=bool(servers))
     may_write = may_write or bool(limits)
-    if expires is not None and expires <= timezone.now():
-        raise Refused("invalid_input", "The end lies in the past.", field="expires")
     if project.api_tokens.count() >= TOKENS_PER_PROJECT:
         message = f"A project may have {TOKENS_PER_PROJECT} API tokens."
         raise Refused("resource_limit_exceeded", message)
     may = {"may_write": may_write, "scopes": limits, "server_ids": servers, "networks": ranges}
-    made = _insert(project=project, name=name, expires=expires, created_by=actor.user, **may)
+    made = _insert(
+        new_secret(),
+        project=project,
+        name=name,
+        expires=_clean_end(expires),
+        created_by=actor.user,
+        **may,
+    )
     _say(actor, made.token, "api_token.created", "was made", **may)
     return made
 
 
-def _insert(**facts: Any) -> MadeToken:
-    """A row with a fresh secret. Raises `Refused` if the project has one of that name."""
-    secret = new_secret()
+@transaction.atomic
+def create_reseller_token(
+    actor: Actor,
+    *,
+    account: Account,
+    name: str,
+    may_write: bool,
+    expires: datetime | None = None,
+    networks: Iterable[str] = (),
+) -> MadeToken:
+    """A token that acts for a reseller and all below it. Only staff make them. Raises `Refused`."""
+    _require_staff(actor)
+    if not account.is_reseller:
+        raise Refused("conflict", "This account is no reseller. Make it one first.")
+    if account.suspended_at is not None:
+        raise account_suspended()
+    name, ranges = _clean_name(name), _clean_networks(networks)
+    if account.api_tokens.count() >= TOKENS_PER_PROJECT:
+        message = f"An account may have {TOKENS_PER_PROJECT} API tokens."
+        raise Refused("resource_limit_exceeded", message)
+    may = {"may_write": may_write, "networks": ranges}
+    made = _insert(
+        new_secret(RESELLER_PREFIX),
+        account=account,
+        name=name,
+        expires=_clean_end(expires),
+        created_by=actor.user,
+        **may,
+    )
+    _say(actor, made.token, "api_token.created", "was made", **may)
+    return made
+
+
+def _insert(secret: str, **facts: Any) -> MadeToken:
+    """A row for that secret. Raises `Refused` if there is one of that name."""
     try:
         with transaction.atomic():
             token = ApiToken.objects.create(digest=digest(secret), hint=secret[-4:], **facts)
     except IntegrityError:
-        message = f"Another token of the project is called “{facts['name']}”."
-        raise Refused("uniqueness_error", message, field="name") from None
+        raise _name_taken(facts["name"]) from None
     return MadeToken(token, secret)
+
+
+@transaction.atomic
+def update_token(actor: Actor, token: ApiToken, **changes: Any) -> ApiToken:
+    """Change a project's token: its `name`, `networks` or `expires`; the secret stays.
+
+    Raises `NotFound`, `Refused`.
+    """
+    require_token_role(actor, _project_of(token))
+    clean: dict[str, Callable[[Any], Any]] = {
+        "name": _clean_name,
+        "networks": _clean_networks,
+        "expires": _clean_end,
+    }
+    found = {field: clean[field](value) for field, value in changes.items()}
+    try:
+        with transaction.atomic():
+            if found:
+                ApiToken.objects.filter(pk=token.pk).update(**found)
+    except IntegrityError:
+        raise _name_taken(found["name"]) from None
+    token.refresh_from_db(fields=["name", "networks", "expires"])
+    _say(actor, token, "api_token.changed", "was changed")
+    return token
 
 
 @transaction.atomic
@@ -94,6 +155,17 @@ def revoke_token(actor: Actor, *, project: Project, token_id: int) -> None:
     token = project.api_tokens.filter(pk=token_id).first()
     if token is None:
         raise NotFound("API token")
+    _revoke(actor, token)
+
+
+@transaction.atomic
+def revoke_as_staff(actor: Actor, token: ApiToken) -> None:
+    """The same for any token, a reseller's included. Raises `Refused` for everybody but staff."""
+    _require_staff(actor)
+    _revoke(actor, token)
+
+
+def _revoke(actor: Actor, token: ApiToken) -> None:
     _say(actor, token, "api_token.revoked", "was revoked", last_used=str(token.last_used or ""))
     token.delete()
 
@@ -102,10 +174,26 @@ def find_token(secret: str) -> ApiToken | None:
     """The token of that secret, with project and account, unless it has expired or is unknown."""
     if not is_secret(secret):
         return None
-    tokens = ApiToken.objects.select_related("project__account").filter(
-        Q(expires__isnull=True) | Q(expires__gt=timezone.now()), digest=digest(secret)
+    tokens = ApiToken.objects.select_related("project__account", "account").filter(
+        Q(expires__isnull=True) | Q(expires__gt=timezone.now()),
+        Q(account__isnull=True) | Q(account__is_reseller=True, account__deleted_at=None),
+        digest=digest(secret),
     )
     return tokens.first()
+
+
+def act_in(token: ApiToken, project_id: int) -> None:
+    """Let a token act in one project: a reseller's in any below it, another in its own.
+
+    That is for the request in hand: the row does not change. Raises `NotFound`.
+    """
+    if token.account_id is None:
+        found = token.project if token.project_id == project_id else None
+    else:
+        found = projects_in(token.account_id).filter(pk=project_id).first()
+    if found is None:
+        raise NotFound("project")
+    token.project = found
 
 
 def allows_address(token: ApiToken, ip: str | None) -> bool:
@@ -140,15 +228,43 @@ def forget_old_answers(now: datetime) -> int:
 def require_token_role(actor: Actor, project: Project) -> None:
     """Raises `NotFound` unless the actor is a member, `Refused` unless it may change tokens.
 
-    A token makes no tokens: what is revoked would live on in its children.
+    A project's token makes no tokens: what is revoked would live on in its children. A reseller's
+    is there to make them.
     """
-    if acts_as_root(actor):
+    if acts_as_root(actor) or governs(actor, project.account_id, itself=True):
         return
     role = role_in(actor, project.pk)
     if role is None:
         raise NotFound("project")
     if role not in MAY_CHANGE_TOKENS or actor.token is not None:
         raise Refused("forbidden", "Your role in this project may not change its API tokens.")
+
+
+def account_suspended() -> Refused:
+    """The refusal of what a suspended account may not."""
+    return Refused("forbidden", "The account is suspended. Please contact support.")
+
+
+def _require_staff(actor: Actor) -> None:
+    if not acts_as_staff(actor):
+        raise Refused("forbidden", "Only the staff of the panel may do that.")
+
+
+def _project_of(token: ApiToken) -> Project:
+    if token.project is None:
+        raise NotFound("API token")
+    return token.project
+
+
+def _name_taken(name: str) -> Refused:
+    message = f"Another token is called “{name}”."
+    return Refused("uniqueness_error", message, field="name")
+
+
+def _clean_end(expires: datetime | None) -> datetime | None:
+    if expires is not None and expires <= timezone.now():
+        raise Refused("invalid_input", "The end lies in the past.", field="expires")
+    return expires
 
 
 def _clean_name(name: str) -> str:

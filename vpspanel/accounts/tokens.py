@@ -1,9 +1,10 @@
 """The secrets of API tokens: made, recognised, digested. Pure.
 
-`vpsp_`, 53 random letters and digits, and six that are a checksum of the rest:
-64 in all, which is what hcloud clients insist on. The prefix lets scanners find
-a token that was published by mistake; the checksum lets them, and the panel,
-drop what merely looks like one without asking the database.
+`vpsp_` (`vpsr_` for a reseller's), 53 random letters and digits, and six that
+are a checksum of the rest: 64 in all, which is what hcloud clients insist on.
+The prefix lets scanners find a token that was published by mistake; the
+checksum lets them, and the panel, drop what merely looks like one without
+asking the database.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ import secrets
 import string
 import zlib
 
-PREFIX = "vpsp_"
+PREFIX, RESELLER_PREFIX = "vpsp_", "vpsr_"
 RANDOM, CHECKSUM = 53, 6  # letters and digits; the random ones make 315 bits
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_SHAPE = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM + CHECKSUM}}}")
+_SHAPE = re.compile(rf"(?:{PREFIX}|{RESELLER_PREFIX})[0-9A-Za-z]{{{RANDOM + CHECKSUM}}}")
 
 
-def new_secret() -> str:
+def new_secret(prefix: str = PREFIX) -> str:
     """A fresh secret."""
-    body = PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(RANDOM))
+    body = prefix + "".join(secrets.choice(_ALPHABET) for _ in range(RANDOM))
     return body + _checksum(body)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,12 +15,14 @@ from vpspanel.actions.command import registry
 from vpspanel.actions.models import FINAL_STATES, Action
 from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, ids, number, ordered, page_of
-from vpspanel.api.shapes.actions import STATES, ActionShape, action_shape
+from vpspanel.api.shapes.actions import PRIMARY_IP, STATES, ActionShape, action_shape
 from vpspanel.api.view import ApiView
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.servers.access import get_server, visible_actions
+from vpspanel.servers.addresses import get_primary_ip
 from vpspanel.servers.images import get_image
+from vpspanel.servers.states import Verb
 
 COLUMNS = {
     "id": "id",
@@ -68,9 +70,7 @@ class OneAction(ApiView):
         """It; with `wait`, as soon as it has ended, but after so many seconds in any case."""
         rows = told(self.actor).filter(pk=action_id)
         if self.kind:
-            rows = rows.filter(resource_type=self.kind)
-        if pk is not None:
-            rows = rows.filter(resource_id=pk)
+            rows = rows.filter(_about(self.kind, pk))
         seconds = number(request, "wait", 0) if request.query_params.get("wait") != "0" else 0
         action = _ended(rows, min(seconds, LONGEST_WAIT)) if seconds else rows.first()
         if action is None:
@@ -93,7 +93,7 @@ class ActionsOf(ApiView):
     )
     def get(self, request: Request) -> Response:
         """A page of them."""
-        return listed(request, told(self.actor).filter(resource_type=self.kind))
+        return listed(request, told(self.actor).filter(_about(self.kind)))
 
 
 class ServerActions(ApiView):
@@ -132,6 +132,33 @@ class ImageActions(ApiView):
         image = get_image(self.actor, pk)
         rows = told(self.actor)
         return listed(request, rows.filter(resource_type="image", resource_id=image.pk))
+
+
+class PrimaryIPActions(ApiView):
+    """The actions of one address."""
+
+    counted = False
+
+    @lists(
+        "List the actions of an address",
+        "actions",
+        ActionShape,
+        sort=COLUMNS,
+        filters={"id": (), "status": STATES},
+    )
+    def get(self, request: Request, pk: int) -> Response:
+        """A page of them."""
+        ip = get_primary_ip(self.actor, pk)
+        return listed(request, told(self.actor).filter(_about(PRIMARY_IP, ip.pk)))
+
+
+def _about(kind: str, pk: int | None = None) -> Q:
+    """Actions of things of that kind, or of one. A server's own may be about an address as well."""
+    about = Q(resource_type=kind) if pk is None else Q(resource_type=kind, resource_id=pk)
+    if kind != PRIMARY_IP:
+        return about
+    with_one = Q(command__in=(Verb.ASSIGN_PRIMARY_IP, Verb.UNASSIGN_PRIMARY_IP))
+    return about | (with_one if pk is None else with_one & Q(args__primary_ip=pk))
 
 
 def told(actor: Actor) -> QuerySet[Action]:

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from hosts.models import Image, ImageStatus, ImageType
 from vpspanel.actions.services import record_done
+from vpspanel.api.auth import Whose
 from vpspanel.api.bodies import Body, Labels, Strict, Text, body_of
 from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, flag, named, ordered, page_of
@@ -51,7 +52,9 @@ def shown_images(actor: Actor) -> QuerySet[Image]:
 
 
 class Images(ApiView):
-    """The images that the project may see."""
+    """The images that the project may see; for a reseller in none, the catalogue."""
+
+    whose = Whose.ANYBODY
 
     @lists(
         "List images",
@@ -111,7 +114,7 @@ class ProtectImage(PostView):
                 "change_protection",
                 resource=("image", image.pk),
                 actor=self.actor,
-                project_id=self.token.project_id,
+                project_id=self.project.pk,
             )
         return Response({"action": action_shape(action)}, 201)
 

@@ -93,8 +93,8 @@ def _pairs(query: Any) -> Sequence[tuple[str, str]]:
 
 def number(request: Request, name: str, otherwise: int) -> int:
     """A parameter that is a number from 1 on. Raises `Refused`."""
-    text = request.query_params.get(name, "")
-    if not text:
+    text = request.query_params.get(name)
+    if text is None:
         return otherwise
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:17]) <= LARGEST_ID:
         raise Refused("invalid_input", f"{name} is a number from 1 on.", field=name)
@@ -113,15 +113,15 @@ def ids(request: Request, name: str) -> list[int]:
 
 def flag(request: Request, name: str) -> bool:
     """A parameter that is true or false; false if it is not there. Raises `Refused`."""
-    text = request.query_params.get(name, "").lower()
-    if text not in ("", "true", "1", "false", "0"):
+    text = request.query_params.get(name, "false").lower()
+    if text not in ("true", "1", "false", "0"):
         raise Refused("invalid_input", f"{name} is true or false.", field=name)
     return text in ("true", "1")
 
 
 def choices(request: Request, name: str, known: Sequence[str]) -> list[str]:
     """A repeatable parameter of known words. Raises `Refused` for others."""
-    found = [value for value in request.query_params.getlist(name) if value]
+    found = request.query_params.getlist(name)
     for value in found:
         if value not in known:
             message = f"{name} is one of {', '.join(known)}."

@@ -35,7 +35,7 @@ def answer_once(request: Request, token: ApiToken, act: Callable[[], Response]) 
     if len(key) > KEY_LENGTH or not key.isprintable():
         message = f"An idempotency key has up to {KEY_LENGTH} printable characters."
         raise Refused("invalid_input", message, field=HEADER)
-    asked = _hash(request)
+    asked = _hash(request, token)
     with transaction.atomic():
         try:
             with transaction.atomic():
@@ -59,7 +59,8 @@ def _again(token: ApiToken, key: str, asked: str) -> Response:
     return Response(body, known.status, headers={REPLAYED: "true"})
 
 
-def _hash(request: Request) -> str:
-    """What was asked, whatever the order of its fields."""
-    asked = json.dumps([request.method, request.path, request.data], sort_keys=True)
+def _hash(request: Request, token: ApiToken) -> str:
+    """What was asked, whatever the order of its fields, and in which project."""
+    where = [] if token.account_id is None else [token.project_id]
+    asked = json.dumps([request.method, request.path, request.data, *where], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()

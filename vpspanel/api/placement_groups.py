@@ -68,7 +68,7 @@ class Groups(PostView):
         """Make another one."""
         asked = body_of(request, NewGroup)
         asked.pop("type", None)
-        group = create_group(self.actor, project=self.token.project, **asked)
+        group = create_group(self.actor, project=self.project, **asked)
         return Response({"placement_group": group_shape(group), "action": None}, 201)
 
 

@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from hosts.models import Location
+from vpspanel.api.auth import Whose
 from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import named, ordered, page_of, whole
 from vpspanel.api.shapes.places import (
@@ -28,6 +29,8 @@ COLUMNS = {"id": "id", "name": "name"}
 class Locations(ApiView):
     """All places."""
 
+    whose = Whose.ANYBODY
+
     @lists("List locations", "locations", LocationShape, sort=COLUMNS, filters={"name": ()})
     def get(self, request: Request) -> Response:
         """A page of them."""
@@ -37,6 +40,8 @@ class Locations(ApiView):
 
 class OneLocation(ApiView):
     """A place."""
+
+    whose = Whose.ANYBODY
 
     @answers("Get a location", location=LocationShape)
     def get(self, request: Request, pk: int) -> Response:
@@ -49,6 +54,8 @@ class OneLocation(ApiView):
 
 class Datacenters(ApiView):
     """One for each location: older clients look there for what is sold where."""
+
+    whose = Whose.ANYBODY
 
     @lists(
         "List data centres",
@@ -69,6 +76,8 @@ class Datacenters(ApiView):
 
 class OneDatacenter(ApiView):
     """The one of a location."""
+
+    whose = Whose.ANYBODY
 
     @answers("Get a data centre", datacenter=DatacenterShape)
     def get(self, request: Request, pk: int) -> Response:

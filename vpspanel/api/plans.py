@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.auth import Whose
 from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import named, ordered, page_of
 from vpspanel.api.shapes.plain import priced
@@ -20,6 +21,8 @@ from vpspanel.servers.models import ServerType
 
 class ServerTypes(ApiView):
     """All plans, those that are no longer sold included: servers may still have them."""
+
+    whose = Whose.ANYBODY
 
     @lists(
         "List plans",
@@ -37,6 +40,8 @@ class ServerTypes(ApiView):
 class OneServerType(ApiView):
     """A plan."""
 
+    whose = Whose.ANYBODY
+
     @answers("Get a plan", server_type=ServerTypeShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
@@ -48,6 +53,8 @@ class OneServerType(ApiView):
 
 class Pricing(ApiView):
     """All prices at once."""
+
+    whose = Whose.ANYBODY
 
     @answers("Get all prices", pricing=dict[str, Any])
     def get(self, request: Request) -> Response:

@@ -17,11 +17,13 @@ from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
+from vpspanel.api.auth import PROJECT_HEADER, Whose
 from vpspanel.api.bodies import IdOrName, Labels
 from vpspanel.api.describing import Described, description_of
 from vpspanel.api.errors import STATUS_OF
 from vpspanel.api.examples import Examples
 from vpspanel.api.hints import Schema, Shapes
+from vpspanel.api.listing import LARGEST_ID
 from vpspanel.api.parameters import HEADERS, ID, headers_of, idempotency_key, query
 from vpspanel.api.view import ApiView, PostView
 from vpspanel.labels import KEY_PATTERN, MAX_LABELS, VALUE_PATTERN
@@ -157,6 +159,8 @@ class Operation(AutoSchema):
             found.append(query(name, words, required=name in described.needed))
         if self.method == "POST" and isinstance(self.view, PostView):
             found.append(idempotency_key())
+        if self.view.whose is not Whose.RESELLER:
+            found.append(_IN_PROJECT)
         return found
 
     def _postprocess_serializer_schema(self, schema: Schema, *_: Any) -> Schema:
@@ -195,6 +199,14 @@ def _answer(status: int, fields: Mapping[str, Any], *, may_replay: bool) -> Sche
         # Filled in when all operations are known: the types are this document's own.
         answer["content"] = {JSON: {"schema": {"x-answer": dict(fields)}}}
     return answer
+
+
+_IN_PROJECT: Schema = {
+    "name": PROJECT_HEADER,
+    "in": "header",
+    "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
+    "description": "For the token of a reseller: the project in which it acts.",
+}
 
 
 def _errors(method: str, described: Described) -> Schema:

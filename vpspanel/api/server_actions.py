@@ -10,8 +10,10 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.actions import services as actions
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import record_done
+from vpspanel.api.accounts import Reason
 from vpspanel.api.bodies import Body, IdOrName, Labels, Nothing, Strict, Text, body_of, pick_or_fail
 from vpspanel.api.describing import answers
 from vpspanel.api.errors import unsupported
@@ -31,6 +33,7 @@ from vpspanel.servers.models import PowerSeen, ServerType
 from vpspanel.servers.rescue import disable_rescue, enable_rescue
 from vpspanel.servers.resizing import change_type
 from vpspanel.servers.snapshots import create_image
+from vpspanel.servers.suspending import suspend_server, unsuspend_server
 
 Answer = dict[str, Any]
 Verb = Callable[[Actor, int, Request], Answer]
@@ -228,6 +231,23 @@ def _request_console(actor: Actor, server_id: int, request: Request) -> Answer:
     return {"action": action_shape(action), "wss_url": address, "password": ""}
 
 
+@answers("Suspend: a reseller's", status=201, body=Reason, action=ActionShape)
+def _suspend(actor: Actor, server_id: int, request: Request) -> Answer:
+    """The action is its stop, or a receipt if there is nothing to stop now."""
+    server = suspend_server(actor, server_id, **body_of(request, Reason))
+    stop = actions.open_action("server", server_id)
+    if stop is None or stop.command != "suspend":
+        stop = _done(actor, server_id, server.project_id, "suspend")
+    return {"action": action_shape(stop)}
+
+
+@answers("Lift the suspension: a reseller's", status=201, action=ActionShape)
+def _unsuspend(actor: Actor, server_id: int, request: Request) -> Answer:
+    body_of(request, Nothing)
+    server = unsuspend_server(actor, server_id)
+    return {"action": action_shape(_done(actor, server_id, server.project_id, "unsuspend"))}
+
+
 def _done(actor: Actor, server_id: int, project_id: int, command: str) -> Action:
     """An action to show for what needed no worker."""
     return record_done(command, resource=("server", server_id), actor=actor, project_id=project_id)
@@ -249,6 +269,8 @@ VERBS: dict[str, Verb] = {
     "request_console": _request_console,
     "add_to_placement_group": _join_group,
     "remove_from_placement_group": _plain(leave_group, "Leave the placement group"),
+    "suspend": _suspend,
+    "unsuspend": _unsuspend,
 }
 # What hcloud has besides. A verb moves up when its service is there.
 UNSUPPORTED = {

@@ -76,8 +76,8 @@ class Servers(PostView):
         """Order one. The root password, if one is made, is in this answer and in no other."""
         asked = body_of(request, NewServer)
         if asked["dry_run"]:
-            return Response({"dry_run": would_be(self.actor, self.token.project, asked)})
-        made = order(self.actor, self.token.project, asked)
+            return Response({"dry_run": would_be(self.actor, self.project, asked)})
+        made = order(self.actor, self.project, asked)
         answer: dict[str, Any] = {
             "server": server_shape(existing(self.actor, made.server.pk)),
             "action": action_shape(made.action),

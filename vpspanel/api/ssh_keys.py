@@ -47,7 +47,7 @@ class Keys(PostView):
     )
     def get(self, request: Request) -> Response:
         """A page of them."""
-        rows = selected(request, named(request, self.token.project.ssh_keys.all()))
+        rows = selected(request, named(request, self.project.ssh_keys.all()))
         if fingerprint := request.query_params.get("fingerprint"):
             rows = rows.filter(fingerprint=fingerprint)
         return page_of(request, "ssh_keys", ordered(request, rows, COLUMNS), _shapes)
@@ -55,7 +55,7 @@ class Keys(PostView):
     @answers("Add an SSH key", status=201, body=NewKey, ssh_key=KeyShape)
     def create(self, request: Request, **ids: int) -> Response:
         """Keep another one."""
-        key = add_ssh_key(self.actor, project=self.token.project, **body_of(request, NewKey))
+        key = add_ssh_key(self.actor, project=self.project, **body_of(request, NewKey))
         return Response({"ssh_key": key_shape(key)}, 201)
 
 
@@ -65,7 +65,7 @@ class OneKey(ApiView):
     @answers("Get an SSH key", ssh_key=KeyShape)
     def get(self, request: Request, pk: int) -> Response:
         """It."""
-        key = self.token.project.ssh_keys.filter(pk=pk).first()
+        key = self.project.ssh_keys.filter(pk=pk).first()
         if key is None:
             raise NotFound("SSH key")
         return Response({"ssh_key": key_shape(key)})
@@ -74,13 +74,13 @@ class OneKey(ApiView):
     def put(self, request: Request, pk: int) -> Response:
         """Change its name or its labels."""
         changes = body_of(request, ChangedKey)
-        key = update_ssh_key(self.actor, project=self.token.project, key_id=pk, **changes)
+        key = update_ssh_key(self.actor, project=self.project, key_id=pk, **changes)
         return Response({"ssh_key": key_shape(key)})
 
     @answers("Delete an SSH key")
     def delete(self, request: Request, pk: int) -> Response:
         """Forget it."""
-        delete_ssh_key(self.actor, project=self.token.project, key_id=pk)
+        delete_ssh_key(self.actor, project=self.project, key_id=pk)
         return Response(status=204)
 
 

@@ -9,6 +9,7 @@ from django.core.cache import cache
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.auth import Whose
 from vpspanel.api.describing import answers
 from vpspanel.api.view import ApiView
 from vpspanel.servers.ordering import Offer, offers
@@ -35,6 +36,8 @@ class StockShape(TypedDict):
 
 class Stock(ApiView):
     """Each plan in each location that it is sold in."""
+
+    whose = Whose.ANYBODY
 
     @answers("Get how many more servers fit", stock=list[StockShape])
     def get(self, request: Request) -> Response:

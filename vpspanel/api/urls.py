@@ -6,6 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path, registe
 
 from vpspanel.api import (
     absent,
+    accounts,
     actions,
     events,
     images,
@@ -15,12 +16,14 @@ from vpspanel.api import (
     places,
     plans,
     primary_ips,
+    projects,
     reference,
     schema,
     server_actions,
     servers,
     ssh_keys,
     stock,
+    tokens,
     webhooks,
 )
 from vpspanel.api.absent import COLLECTIONS
@@ -90,6 +93,7 @@ v1: list[URLPattern] = [
         name="image_protection",
     ),
     path("primary_ips", primary_ips.PrimaryIPs.as_view(), name="primary_ips"),
+    *_actions("primary_ips", "primary_ip", actions.PrimaryIPActions),
     path("primary_ips/<id:pk>", primary_ips.OnePrimaryIP.as_view(), name="primary_ip"),
     path(
         "primary_ips/<id:pk>/actions/<slug:verb>",
@@ -112,6 +116,22 @@ v1: list[URLPattern] = [
         server_actions.ServerAction.as_view(),
         name="server_verb",
     ),
+    path("accounts", accounts.Accounts.as_view(), name="accounts"),
+    path("accounts/<id:pk>", accounts.OneAccount.as_view(), name="account"),
+    path(
+        "accounts/<id:pk>/actions/suspend",
+        accounts.SuspendAccount.as_view(),
+        name="account_suspend",
+    ),
+    path(
+        "accounts/<id:pk>/actions/unsuspend",
+        accounts.UnsuspendAccount.as_view(),
+        name="account_unsuspend",
+    ),
+    path("projects", projects.Projects.as_view(), name="projects"),
+    path("projects/<id:pk>", projects.OneProject.as_view(), name="project"),
+    path("tokens", tokens.Tokens.as_view(), name="tokens"),
+    path("tokens/<id:pk>", tokens.OneToken.as_view(), name="token"),
     path("webhooks", webhooks.Webhooks.as_view(), name="webhooks"),
     path("webhooks/<id:pk>", webhooks.OneWebhook.as_view(), name="webhook"),
     path("webhooks/<id:pk>/actions/test", webhooks.TestWebhook.as_view(), name="webhook_test"),

@@ -8,8 +8,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from vpspanel.accounts.models import ApiToken
+from vpspanel.accounts.models import Account, ApiToken, Project
 from vpspanel.api import budget
+from vpspanel.api.auth import Whose
 from vpspanel.api.errors import RateLimited
 from vpspanel.api.once import answer_once
 from vpspanel.errors import Refused
@@ -17,9 +18,13 @@ from vpspanel.events.actor import Actor
 
 
 class ApiView(APIView):
-    """A view that knows its token. Each request costs one of the token's budget if `counted`."""
+    """A view that knows its token, which must speak for `whose` things it is about.
+
+    Each request costs one of the token's budget if `counted`.
+    """
 
     counted = True
+    whose = Whose.PROJECT
     _budget: budget.Budget | None = None
 
     @property
@@ -29,6 +34,22 @@ class ApiView(APIView):
         if not isinstance(token, ApiToken):
             raise TypeError("a view was reached without a token")
         return token
+
+    @property
+    def project(self) -> Project:
+        """The project that the token acts in. A reseller's token may act in none."""
+        project = self.token.project
+        if project is None:
+            raise TypeError("a view of a project was reached without one")
+        return project
+
+    @property
+    def reseller(self) -> Account:
+        """The account that a reseller's token acts for."""
+        account = self.token.account
+        if account is None:
+            raise TypeError("a view of resellers was reached with another token")
+        return account
 
     @property
     def actor(self) -> Actor:
@@ -73,6 +94,8 @@ class PostView(ApiView):
 
 class NotThere(ApiView):
     """Every address that is not there, whatever is done to it."""
+
+    whose = Whose.ANYBODY
 
     def handle(self, request: Request, **_: Any) -> Response:
         """A JSON error."""

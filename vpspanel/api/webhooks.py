@@ -1,4 +1,4 @@
-"""Webhooks of the project, and the log of what was sent."""
+"""Webhooks of a project or of a whole reseller, and the log of what was sent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.auth import Whose
 from vpspanel.api.bodies import Body, Nothing, Strict, Text, body_of
 from vpspanel.api.describing import answers, lists
 from vpspanel.api.listing import choices, named, ordered, page_of
@@ -24,6 +25,7 @@ from vpspanel.errors import NotFound
 from vpspanel.webhooks.models import Delivery, DeliveryState, Webhook
 from vpspanel.webhooks.services import (
     MadeWebhook,
+    Owner,
     create_webhook,
     delete_webhook,
     redeliver,
@@ -52,13 +54,20 @@ class ChangedWebhook(Body):
     active = Strict(required=False)
 
 
-class ProjectWebhooks(ApiView):
-    """Finds what belongs to the project of the token."""
+class OwnWebhooks(ApiView):
+    """Finds those of the project that the token acts in, else of the reseller that it is of."""
+
+    whose = Whose.ANYBODY
+
+    @property
+    def owner(self) -> Owner:
+        """Whose they are."""
+        return self.token.project or self.reseller
 
     @property
     def webhooks(self) -> QuerySet[Webhook]:
         """Its webhooks; none for a token that is for some servers only: they tell of all."""
-        webhooks = self.token.project.webhooks.select_related("project__account")
+        webhooks = self.owner.webhooks.select_related("project__account", "account")
         return webhooks.none() if self.token.server_ids else webhooks
 
     def webhook(self, pk: int) -> Webhook:
@@ -69,8 +78,8 @@ class ProjectWebhooks(ApiView):
         return found
 
 
-class Webhooks(ProjectWebhooks, PostView):
-    """The webhooks of the project."""
+class Webhooks(OwnWebhooks, PostView):
+    """The webhooks."""
 
     @lists("List webhooks", "webhooks", WebhookShape, sort=COLUMNS, filters={"name": ()})
     def get(self, request: Request) -> Response:
@@ -82,11 +91,11 @@ class Webhooks(ProjectWebhooks, PostView):
     def create(self, request: Request, **ids: int) -> Response:
         """Make another one; the secret is in this answer and in no other."""
         asked = body_of(request, NewWebhook)
-        return _made(create_webhook(self.actor, owner=self.token.project, **asked))
+        return _made(create_webhook(self.actor, owner=self.owner, **asked))
 
 
-class OneWebhook(ProjectWebhooks):
-    """A webhook of the project."""
+class OneWebhook(OwnWebhooks):
+    """A webhook."""
 
     @answers("Get a webhook", webhook=WebhookShape)
     def get(self, request: Request, pk: int) -> Response:
@@ -106,7 +115,7 @@ class OneWebhook(ProjectWebhooks):
         return Response(status=204)
 
 
-class RotateWebhookSecret(ProjectWebhooks, PostView):
+class RotateWebhookSecret(OwnWebhooks, PostView):
     """A new secret."""
 
     @answers("Make a new secret", status=201, webhook=WebhookShape, secret=str)
@@ -116,7 +125,7 @@ class RotateWebhookSecret(ProjectWebhooks, PostView):
         return _made(rotate_secret(self.actor, self.webhook(ids["pk"])))
 
 
-class TestWebhook(ProjectWebhooks, PostView):
+class TestWebhook(OwnWebhooks, PostView):
     """A message to try it with."""
 
     @answers("Send a test message", status=201, delivery=DeliveryShape)
@@ -127,7 +136,7 @@ class TestWebhook(ProjectWebhooks, PostView):
         return Response({"delivery": delivery_shape(delivery)}, 201)
 
 
-class Deliveries(ProjectWebhooks):
+class Deliveries(OwnWebhooks):
     """What was and will be sent to one webhook."""
 
     @lists(
@@ -149,14 +158,16 @@ class Deliveries(ProjectWebhooks):
         )
 
 
-class Redeliver(ProjectWebhooks, PostView):
+class Redeliver(OwnWebhooks, PostView):
     """One message once more."""
 
     @answers("Send a message once more", status=201, delivery=DeliveryShape)
     def create(self, request: Request, **ids: Any) -> Response:
         """Queue it."""
         body_of(request, Nothing)
-        rows = self.webhook(ids["pk"]).deliveries.select_related("event", "webhook__project")
+        rows = self.webhook(ids["pk"]).deliveries.select_related(
+            "event", "webhook__project", "webhook__account"
+        )
         delivery = rows.filter(pk=ids["delivery_id"]).first()
         if delivery is None:
             raise NotFound("delivery")

@@ -94,25 +94,37 @@ def may_use_by_token(pairs: set[Pair]) -> dict[Pair, bool]:
     tokens = ApiToken.objects.filter(
         Q(expires__isnull=True) | Q(expires__gt=now),
         pk__in={_PROGRAMS - program for program, _ in pairs},
-        project__account__suspended_at=None,
     )
     by_program = {program_id(token.pk): token for token in tokens}
     servers = Server.objects.filter(
         pk__in={server_id for _, server_id in pairs},
         lifecycle__in=RULES[Verb.CONSOLE].lifecycles,
         suspended_at=None,
-    )
-    projects = dict(servers.values_list("pk", "project_id"))
+        project__account__suspended_at=None,
+    ).select_related("project__account__parent")
+    by_pk = {server.pk: server for server in servers}
     return {
         (program, server_id): True
         for program, server_id in pairs
-        if _opens(by_program.get(program), server_id, projects.get(server_id))
+        if _opens(by_program.get(program), by_pk.get(server_id))
     }
 
 
-def _opens(token: ApiToken | None, server_id: int, project_id: int | None) -> bool:
-    if token is None or token.project_id != project_id:
+def _opens(token: ApiToken | None, server: Server | None) -> bool:
+    """A project's token opens what is in the project, a reseller's what is its own or below."""
+    if token is None or server is None:
         return False
+    account = server.project.account
+    above = (account.pk, account.parent_id, account.parent and account.parent.parent_id)
+    is_of_it = (
+        token.project_id == server.project_id
+        if token.account_id is None
+        else token.account_id in above
+    )
+    return is_of_it and _is_for(token, server.pk)
+
+
+def _is_for(token: ApiToken, server_id: int) -> bool:
     is_for_it = not token.server_ids or server_id in token.server_ids
     return is_for_it and may_change(token, Scope.CONSOLE)
 

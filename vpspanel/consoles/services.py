@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from vpspanel.accounts.models import ApiToken
 from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
+from vpspanel.accounts.token_services import act_in
 from vpspanel.consoles.models import Kind, ShareLink, Ticket, Way
 from vpspanel.consoles.rights import CHECKS, guest_id, may_watch_as_staff, program_id
 from vpspanel.errors import NotFound, Refused
@@ -121,12 +122,15 @@ def redeem_program_ticket(secret: str) -> Program | None:
     )
     if found.update(used=now) != 1:
         return None
-    ticket = Ticket.objects.select_related("token").get(digest=digest(secret))
+    ticket = Ticket.objects.select_related("token", "server").get(digest=digest(secret))
     if ticket.token is None:
         return None
     pair = (program_id(ticket.token.pk), ticket.server_id)
     types = CHECKS[Way.TOKEN].rights({pair}).get(pair)
-    return None if types is None else Program(ticket.token, ticket.server_id, types)
+    if types is None:
+        return None
+    act_in(ticket.token, ticket.server.project_id)
+    return Program(ticket.token, ticket.server_id, types)
 
 
 def _issue(actor: Actor, server: Server, kind: Kind, way: Way, session_key: str) -> str:

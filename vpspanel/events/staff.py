@@ -57,8 +57,8 @@ class ReadOnlyInline(ReadOnlyMixin, TabularInline):
     can_delete = False
 
 
-class ActingAdmin(ReadOnlyAdmin):
-    """Rows that staff do things to: the actions of the list are buttons on a row's own page."""
+class ActionButtons(ModelAdmin):
+    """The actions of the list are buttons on a row's own page."""
 
     change_form_template = "admin/acting_change_form.html"
 
@@ -69,6 +69,10 @@ class ActingAdmin(ReadOnlyAdmin):
         context["page_actions"] = [(name, label) for _, name, label in offered.values()]
         context["checkbox"] = ACTION_CHECKBOX_NAME
         return super().render_change_form(request, context, *args, **options)
+
+
+class ActingAdmin(ActionButtons, ReadOnlyAdmin):
+    """Rows that nobody writes here and that staff do things to."""
 
 
 class Recorded(ModelAdmin):

@@ -97,7 +97,7 @@ def _live(request: SignedInRequest, detail: ServerDetail) -> Fragment:
         "can": {verb.value: not why for verb, why in detail.allowed.items()},
         "why": {verb.value: why for verb, why in detail.allowed.items()},
         "rescue_until": expires_at(server),
-        "usable": server.lifecycle == Lifecycle.ACTIVE and server.suspended_at is None,
+        "usable": server.lifecycle == Lifecycle.ACTIVE and not server.is_suspended,
     }
     return make_fragment(request, "servers/live.html", context)
 

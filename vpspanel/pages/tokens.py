@@ -139,7 +139,7 @@ def revoke(request: SignedInRequest, token_id: int) -> HttpResponse:
     """Ask, then forget a token."""
     tokens = ApiToken.objects.filter(pk=token_id, project__in=projects_of(request.actor))
     token = tokens.select_related("project").first()
-    if token is None:
+    if token is None or token.project is None:
         raise NotFound("API token")
     require_token_role(request.actor, token.project)
     if request.method == "POST":

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from django.db.models import Q, QuerySet
 
-from vpspanel.accounts.models import Project, Role
-from vpspanel.accounts.roles import acts_as_root, role_in
+from vpspanel.accounts.models import ApiToken, Project, Role
+from vpspanel.accounts.roles import acts_as_staff, role_in
 from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
 from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
-from vpspanel.servers.models import Lifecycle, PrimaryIP, Server
+from vpspanel.servers.models import Leaving, Lifecycle, PrimaryIP, Server
 from vpspanel.servers.states import RULES, Verb
 
 # A verb that is missing here is not for tokens with scopes or for single servers.
@@ -32,6 +32,8 @@ SCOPE_OF = {
     Verb.CHANGE_TYPE: Scope.CHANGE,
     Verb.RENAME: Scope.CHANGE,
     Verb.CHANGE_PROTECTION: Scope.CHANGE,
+    Verb.ASSIGN_PRIMARY_IP: Scope.CHANGE,
+    Verb.UNASSIGN_PRIMARY_IP: Scope.CHANGE,
     Verb.CREATE_IMAGE: Scope.IMAGES,
     Verb.DELETE: Scope.DELETE,
     Verb.CONSOLE: Scope.CONSOLE,
@@ -48,7 +50,7 @@ def visible_projects(actor: Actor) -> QuerySet[Project]:
     """The projects that the actor is a member of, or the one that its token is for."""
     projects = Project.objects.select_related("account")
     if actor.token is not None:
-        return projects.filter(pk=actor.token.project_id)
+        return projects.filter(pk=_project_of(actor.token))
     if actor.user is None or not actor.user.is_active:
         return projects.none()
     return projects.filter(members__user=actor.user)
@@ -62,7 +64,7 @@ def visible_servers(actor: Actor) -> QuerySet[Server]:
 def _servers_of(actor: Actor) -> QuerySet[Server]:
     """Those that the actor may know of."""
     if actor.token is not None:
-        servers = Server.objects.filter(project_id=actor.token.project_id)
+        servers = Server.objects.filter(project_id=_project_of(actor.token))
         chosen = actor.token.server_ids
         return servers.filter(pk__in=chosen) if chosen else servers
     if actor.user is None or not actor.user.is_active:
@@ -79,8 +81,11 @@ def visible_actions(actor: Actor) -> QuerySet[Action]:
 
 
 def visible_primary_ips(actor: Actor) -> QuerySet[PrimaryIP]:
-    """The addresses of those projects; of its servers alone, if the token is for some only."""
-    addresses = PrimaryIP.objects.filter(_in_projects_of(actor))
+    """The addresses of those projects; of its servers alone, if the token is for some only.
+
+    Without those that are given back as soon as their hosts have let go of them.
+    """
+    addresses = PrimaryIP.objects.filter(_in_projects_of(actor)).exclude(leaving=Leaving.FOR_GOOD)
     if actor.token is not None and actor.token.server_ids:
         return addresses.filter(server_id__in=actor.token.server_ids)
     return addresses
@@ -94,10 +99,15 @@ def visible_events(actor: Actor) -> QuerySet[Event]:
     return events
 
 
+def _project_of(token: ApiToken) -> int:
+    """The project that a token acts in; 0, which none is, for a reseller's that acts in none."""
+    return token.project_id or 0
+
+
 def _in_projects_of(actor: Actor) -> Q:
     """A token's project by its number: programs poll, and a list of one needs no subquery."""
     if actor.token is not None:
-        return Q(project_id=actor.token.project_id)
+        return Q(project_id=_project_of(actor.token))
     return Q(project_id__in=visible_projects(actor).values("pk"))
 
 
@@ -121,7 +131,7 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
     Raises `NotFound` to strangers, `Refused("forbidden")` to a smaller role.
     The staff's way in is the admin, where model permissions were checked.
     """
-    servers = Server.objects.all() if _is_staff_way(actor) else _servers_of(actor)
+    servers = Server.objects.all() if acts_as_staff(actor) else _servers_of(actor)
     servers = servers.select_related(
         "project__account", "server_type", "image", "location", "host", "placement_group"
     )
@@ -135,7 +145,7 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
 
 def get_action(actor: Actor, action_id: int) -> Action:
     """An action of a project that the actor sees. Raises `NotFound`."""
-    actions = Action.objects.all() if _is_staff_way(actor) else visible_actions(actor)
+    actions = Action.objects.all() if acts_as_staff(actor) else visible_actions(actor)
     action = actions.filter(pk=action_id).first()
     if action is None:
         raise NotFound("action")
@@ -158,15 +168,8 @@ def may(actor: Actor, server: Server, verb: Verb) -> bool:
 
 def need_staff(actor: Actor) -> None:
     """Raises `Refused("forbidden")` unless it is staff in the admin, a command, or the system."""
-    if not _is_staff_way(actor):
+    if not acts_as_staff(actor):
         raise Refused("forbidden", "Only the staff of the panel may do that.")
-
-
-def _is_staff_way(actor: Actor) -> bool:
-    """The admin has checked model permissions; commands and the system itself act as root."""
-    if actor.via == "admin":
-        return actor.user is not None and actor.user.is_active and actor.user.is_staff
-    return acts_as_root(actor)
 
 
 def _need_verb(actor: Actor, server: Server, verb: Verb) -> None:
@@ -179,7 +182,7 @@ def _need_verb(actor: Actor, server: Server, verb: Verb) -> None:
 
 
 def _need_role(actor: Actor, project_id: int, needed: Role, scope: Scope | None) -> None:
-    if _is_staff_way(actor):
+    if acts_as_staff(actor):
         return
     role = role_in(actor, project_id, scope)
     if role is None:

@@ -33,7 +33,9 @@ from vpspanel.servers import (
 )
 from vpspanel.servers.admin_host import server_figures, server_graphs
 from vpspanel.servers.admin_hosts import record_changes
+from vpspanel.servers.admin_moves import move_page
 from vpspanel.servers.admin_placement import placement_page
+from vpspanel.servers.admin_suspending import SuspendServers, offer_suspension_of_accounts
 from vpspanel.servers.admin_verbs import VerbActions
 from vpspanel.servers.models import (
     MICROS,
@@ -49,6 +51,7 @@ TONES = {"green": "good", "blue": "busy", "yellow": "warn", "red": "bad"}
 LATEST = 15  # actions and events that a server's page shows
 
 record_changes()
+offer_suspension_of_accounts()
 
 
 class PrimaryIPInline(ReadOnlyInline):
@@ -60,8 +63,10 @@ class PrimaryIPInline(ReadOnlyInline):
 
 
 @admin.register(Server)
-class ServerAdmin(VerbActions, ActingAdmin):
+class ServerAdmin(SuspendServers, VerbActions, ActingAdmin):
     """All servers, deleted ones included."""
+
+    actions = (*VerbActions.actions, *SuspendServers.actions)
 
     list_display = (
         "name",
@@ -74,7 +79,15 @@ class ServerAdmin(VerbActions, ActingAdmin):
         "seen",
         "created",
     )
-    list_filter = ("lifecycle", "power_seen", "location", "host", "server_type", "image")
+    list_filter = (
+        "lifecycle",
+        "power_seen",
+        ("suspended_at", admin.EmptyFieldListFilter),
+        "location",
+        "host",
+        "server_type",
+        "image",
+    )
     list_select_related = ("project__account", "host", "server_type", "image")
     search_fields = (
         "name",
@@ -105,6 +118,7 @@ class ServerAdmin(VerbActions, ActingAdmin):
                     "domain",
                     "console",
                     "graphs",
+                    "moving",
                 )
             },
         ),
@@ -120,6 +134,7 @@ class ServerAdmin(VerbActions, ActingAdmin):
                     "protect_rebuild",
                     "suspended_at",
                     "suspended_reason",
+                    "suspender",
                     "suspended_by",
                     "seed_secret_since",
                 )
@@ -137,6 +152,7 @@ class ServerAdmin(VerbActions, ActingAdmin):
         return [
             path("<int:server_id>/graphs/", view(server_graphs), name="servers_server_graphs"),
             path("<int:server_id>/figures/", view(server_figures), name="servers_server_figures"),
+            path("<int:server_id>/move/", view(move_page), name="servers_move"),
             *super().get_urls(),
         ]
 
@@ -213,6 +229,11 @@ class ServerAdmin(VerbActions, ActingAdmin):
     def graphs(self, server: Server) -> SafeString:
         url = reverse("admin:servers_server_graphs", args=[server.pk])
         return format_html('<a href="{}">{}</a>', url, "CPU, disk and network over time")
+
+    @admin.display(description="move")
+    def moving(self, server: Server) -> SafeString:
+        url = reverse("admin:servers_move", args=[server.pk])
+        return format_html('<a href="{}">{}</a>', url, "To another host, running or off")
 
     @admin.display(description="actions")
     def latest_actions(self, server: Server) -> SafeString:

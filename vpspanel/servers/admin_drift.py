@@ -8,7 +8,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import path
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
@@ -16,6 +17,7 @@ from vpspanel.errors import Refused
 from vpspanel.events.models import Event
 from vpspanel.events.staff import STYLE, ActingAdmin, staff_actor, word
 from vpspanel.servers import drift
+from vpspanel.servers.admin_adopt import adoption_page
 from vpspanel.servers.models_drift import PRESENT, Difference, DifferenceState
 
 AT_ONCE = 100
@@ -63,7 +65,7 @@ class DifferenceAdmin(ActingAdmin):
     fields = ("code", "subject", "message", "shown_state", "reason", "grave", "remedy", "host",
               "server", "first_seen", "last_seen", "state_since", "history")  # fmt: skip
     readonly_fields = ("shown_state", "grave", "history")
-    actions = ("repair", "ignore", "watch_again")
+    actions = ("repair", "ignore", "watch_again", "take_over")
 
     class Media:
         css = STYLE
@@ -71,6 +73,13 @@ class DifferenceAdmin(ActingAdmin):
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Who may change servers and hosts."""
         return request.user.has_perms(("servers.change_server", "hosts.change_host"))
+
+    def get_urls(self) -> list[Any]:
+        page = self.admin_site.admin_view(adoption_page)
+        return [
+            path("<int:row_id>/adopt/", page, name="servers_adopt"),
+            *super().get_urls(),
+        ]
 
     @admin.display(description="what", ordering="subject")
     def about(self, row: Difference) -> str:
@@ -111,6 +120,15 @@ class DifferenceAdmin(ActingAdmin):
         """Take ignored ones up again."""
         for row in chosen[:AT_ONCE]:
             self._try(request, row, "watch_again")
+
+    @admin.action(description="Take over as a server", permissions=["operate"])
+    def take_over(self, request: HttpRequest, chosen: QuerySet[Difference]) -> HttpResponse | None:
+        """Make a customer's server of one foreign guest, on a page of its own."""
+        rows = list(chosen[:2])
+        if len(rows) != 1 or not rows[0].facts:
+            self.message_user(request, "Choose one guest that is not ours.", messages.ERROR)
+            return None
+        return redirect("admin:servers_adopt", rows[0].pk)
 
     def _confirmed(
         self, request: HttpRequest, chosen: QuerySet[Difference], act: str, title: str

@@ -7,7 +7,7 @@ from typing import Any
 from django.urls import path
 
 from vpspanel.events.staff import ModelAdmin
-from vpspanel.servers import admin_fleet, admin_host
+from vpspanel.servers import admin_fleet, admin_host, admin_maintenance
 
 
 class HostPages(ModelAdmin):
@@ -21,6 +21,16 @@ class HostPages(ModelAdmin):
             path("<int:host_id>/overview/", view(admin_host.host_page), name="servers_host"),
             path(
                 "<int:host_id>/figures/", view(admin_host.host_figures), name="servers_host_figures"
+            ),
+            path(
+                "<int:host_id>/maintenance/",
+                view(admin_maintenance.maintenance_page),
+                name="servers_maintenance",
+            ),
+            path(
+                "<int:host_id>/maintenance/rows/",
+                view(admin_maintenance.maintenance_rows_page),
+                name="servers_maintenance_rows",
             ),
             *super().get_urls(),
         ]

@@ -23,10 +23,10 @@ from vpspanel.servers.models import PowerSeen, Restart, StaleCopy
 
 @admin.register(Restart)
 class RestartAdmin(ActingAdmin):
-    """Servers that wait to be started after the boot of their host, and those that would not."""
+    """Servers that wait to be started after a boot or a suspension, and those that would not."""
 
-    list_display = ("server", "host", "state", "tries", "next_try", "since")
-    list_filter = ("given_up", "host")
+    list_display = ("server", "host", "state", "tries", "next_try", "after_suspension", "since")
+    list_filter = ("given_up", "after_suspension", "host")
     list_select_related = ("server", "host")
     search_fields = ("server__name", "host__name")
     actions = ("try_again",)

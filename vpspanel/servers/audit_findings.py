@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 
@@ -34,6 +35,7 @@ class Finding:
     remedy: str = ""
     repair: Repair | None = field(default=None, compare=False, repr=False)
     owner: UUID | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -13,6 +13,8 @@ from hosts.models import Image, StagedImage
 from hosts.virt.driver import Driver
 from hosts.virt.spec import DomainSeen, Power
 from vpspanel.actions.models import OPEN_STATES, Action
+from vpspanel.servers.adoptable import facts_of
+from vpspanel.servers.audit_definitions import wrong_definition
 from vpspanel.servers.audit_findings import Finding, Level, Repair
 from vpspanel.servers.audit_look import Look, Records, host_subject, uuid_in
 from vpspanel.servers.audit_records import is_buried
@@ -33,7 +35,8 @@ def check_host(look: Look, records: Records) -> Iterator[Finding]:
         yield from check_filter(look, records, name)
     for uuid in look.serial_logs:
         yield from check_serial_log(look, records, uuid)
-    for pool, names in look.volumes.items():
+    for pool, volumes in look.volumes.items():
+        names = [volume.name for volume in volumes]
         for name in names:
             yield from check_volume(look, records, pool, name)
         yield from check_staged(look, pool, set(names))
@@ -64,7 +67,8 @@ def check_domain(look: Look, records: Records, domain: DomainSeen) -> Iterator[F
     subject = f"guest {look.host.name}/{domain.name}"
     server = records.servers.get(domain.uuid)
     if not domain.ours:
-        yield _foreign(subject, server, domain)
+        if not records.is_busy(domain.uuid):
+            yield _foreign(look, subject, server, domain)
         return
     if domain.phantom:
         yield _error(
@@ -86,14 +90,26 @@ def check_domain(look: Look, records: Records, domain: DomainSeen) -> Iterator[F
             server.uuid,
         )
     else:
-        expected = {f"{server.pool}/{name}" for name in volumes_of(server)}
+        expected = {f"{server.pool}/{name}" for name in server.volumes}
         if set(domain.disks) != expected and set(domain.disks) != _rescue_disks_of(server):
             wrong = ", ".join(sorted(set(domain.disks) ^ expected))
             message = f"Its disks are not those recorded: {wrong}"
             yield _error("domain_disks", subject, message, server.uuid)
+        else:
+            yield from _check_definition(look, server, subject)
 
 
-def _foreign(subject: str, server: Server | None, domain: DomainSeen) -> Finding:
+def _check_definition(look: Look, server: Server, subject: str) -> Iterator[Finding]:
+    """What its next start makes is what the records say."""
+    definition = look.definitions.get(server.uuid)
+    if definition is None or server.lifecycle != Lifecycle.ACTIVE:
+        return
+    wrong = wrong_definition(server, look.host, definition)
+    if wrong:
+        yield _error("domain_definition", subject, f"It is defined with {wrong}", server.uuid)
+
+
+def _foreign(look: Look, subject: str, server: Server | None, domain: DomainSeen) -> Finding:
     if server is not None and server.lifecycle != Lifecycle.DELETED:
         return _error(
             "domain_foreign_in_place",
@@ -101,7 +117,13 @@ def _foreign(subject: str, server: Server | None, domain: DomainSeen) -> Finding
             f"It has the UUID of server {server.pk}, but not our mark",
             server.uuid,
         )
-    return Finding(Level.INFO, "domain_foreign", subject, f"Not ours ({domain.power}); left alone")
+    return Finding(
+        Level.INFO,
+        "domain_foreign",
+        subject,
+        f"Not ours ({domain.power}); left alone",
+        facts=facts_of(look, domain),
+    )
 
 
 def _leftover_domain(look: Look, domain: DomainSeen, subject: str) -> Finding:
@@ -131,17 +153,13 @@ def check_server(look: Look, server: Server) -> Iterator[Finding]:
         yield _error("filter_missing", subject, "Its network filter is gone", server.uuid)
     if server.pool in look.unseen:
         return
-    present = look.volumes.get(server.pool, [])
-    disk, seed = volumes_of(server)
+    present = {volume.name for volume in look.volumes.get(server.pool, [])}
+    disk, *seeds = server.volumes
     if disk not in present:
         yield _error("disk_missing", subject, f"Its disk {disk} is gone", server.uuid)
-    if seed not in present:
-        yield _error("seed_missing", subject, f"Its seed {seed} is gone", server.uuid)
-
-
-def volumes_of(server: Server) -> tuple[str, str]:
-    """Its disk and its seed."""
-    return server.disk_volume(), server.seed_volume
+    for seed in seeds:
+        if seed not in present:
+            yield _error("seed_missing", subject, f"Its seed {seed} is gone", server.uuid)
 
 
 def _rescue_volumes_of(server: Server) -> tuple[str, ...]:
@@ -191,6 +209,8 @@ def check_volume(look: Look, records: Records, pool: str, name: str) -> Iterator
         yield from _check_base(pool, name, subject, look)
         return
     uuid = uuid_in(name)
+    if uuid is None and records.is_adopted(look.host, pool, name):
+        return
     if uuid is None:
         yield Finding(Level.INFO, "volume_foreign", subject, "Not ours; left alone")
         return
@@ -198,7 +218,7 @@ def check_volume(look: Look, records: Records, pool: str, name: str) -> Iterator
     is_shared = server is not None and records.are_the_same(look.host, pool, server)
     is_live = server is not None and server.lifecycle != Lifecycle.DELETED
     if server is not None and is_live and (is_shared or server.host_id == look.host.pk):
-        known = (*volumes_of(server), *_rescue_volumes_of(server))
+        known = (*server.volumes, *_rescue_volumes_of(server))
         if not (is_shared or pool == server.pool) or name not in known:
             yield _error(
                 "disk_extra",

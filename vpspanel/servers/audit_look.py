@@ -17,7 +17,7 @@ from hosts.models import Host, StoragePool
 from hosts.virt.driver import Driver
 from hosts.virt.errors import VirtError
 from hosts.virt.registry import driver_for
-from hosts.virt.spec import DomainSeen
+from hosts.virt.spec import DefinitionSeen, DomainSeen, VolumeSeen
 from vpspanel.actions.models import OPEN_STATES, Action
 from vpspanel.servers.audit_findings import Finding, Level
 from vpspanel.servers.models import Lifecycle, Server
@@ -34,15 +34,17 @@ class Look:
     driver: Driver
     began: datetime
     domains: Sequence[DomainSeen] = ()
-    volumes: dict[str, list[str]] = field(default_factory=dict)
+    volumes: dict[str, list[VolumeSeen]] = field(default_factory=dict)
     filters: Sequence[str] = ()
     serial_logs: Sequence[UUID] = ()
     unseen: dict[str, str] = field(default_factory=dict)
+    definitions: dict[UUID, DefinitionSeen] = field(default_factory=dict)
 
     def uuids(self) -> set[UUID]:
         """Every UUID that something on the host carries."""
         found = {domain.uuid for domain in self.domains}
-        names = [*self.filters, *(name for names in self.volumes.values() for name in names)]
+        volumes = [volume.name for listed in self.volumes.values() for volume in listed]
+        names = [*self.filters, *volumes]
         found |= set(self.serial_logs)
         return found | {uuid for name in names if (uuid := uuid_in(name)) is not None}
 
@@ -54,6 +56,18 @@ class Records:
     servers: dict[UUID, Server]
     busy: set[int]
     shared: dict[tuple[int, str], str] = field(default_factory=dict)  # by host and pool
+
+    def is_adopted(self, host: Host, pool: str, name: str) -> bool:
+        """Whether a live server was taken over with that volume as its disk."""
+        return any(
+            server.adopted_disk == name
+            and server.lifecycle != Lifecycle.DELETED
+            and (
+                (server.host_id, server.pool) == (host.pk, pool)
+                or self.are_the_same(host, pool, server)
+            )
+            for server in self.servers.values()
+        )
 
     def is_busy(self, uuid: UUID) -> bool:
         """Whether something is being done to its server."""
@@ -86,16 +100,24 @@ def look_at(host: Host, now: datetime) -> Look | Finding:
         driver = driver_for(host.uri)
         domains, filters, logs = driver.domains(), driver.filters(), driver.serial_logs()
     except (VirtError, ValueError) as error:
-        message = f"It did not answer: {error}"
-        return Finding(Level.UNSEEN, "host_unseen", host_subject(host), message)
-    volumes: dict[str, list[str]] = {}
+        return _silent(host, error)
+    volumes: dict[str, list[VolumeSeen]] = {}
     unseen: dict[str, str] = {}
     for pool in host.pools.all():
         try:
-            volumes[pool.name] = [volume.name for volume in driver.volumes(pool.name)]
+            volumes[pool.name] = driver.volumes(pool.name)
         except VirtError as error:
             unseen[pool.name] = str(error)
-    return Look(host, driver, now, domains, volumes, filters, logs, unseen)
+    try:  # after the pools: a file is found in a pool that has just been looked at
+        definitions = {one.uuid: one for one in driver.definitions()}
+    except VirtError as error:
+        return _silent(host, error)
+    return Look(host, driver, now, domains, volumes, filters, logs, unseen, definitions)
+
+
+def _silent(host: Host, error: Exception) -> Finding:
+    message = f"It did not answer: {error}"
+    return Finding(Level.UNSEEN, "host_unseen", host_subject(host), message)
 
 
 def host_subject(host: Host, pool: str = "") -> str:

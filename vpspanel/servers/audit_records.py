@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.expressions import Combinable, CombinedExpression
 from django.db.models.functions import Coalesce, Lower
 
 from hosts.models import CapacityClaim, Host, HostStatus, IPAddress, StoragePool
@@ -136,7 +137,7 @@ def _recount_host(pk: int) -> bool:
     )
 
 
-def _recount(rows: QuerySet[Any], **sums: Coalesce) -> bool:
+def _recount(rows: QuerySet[Any], **sums: Combinable) -> bool:
     """Set counters to sums. Holds the row first: PostgreSQL would otherwise take the sum as it was
     before an order for which the update has waited, and the order's room would be free again.
     """
@@ -169,7 +170,7 @@ def _recount_pool(pk: int) -> bool:
 
 
 def check_account_counters() -> Iterator[Finding]:
-    """What an account counts is the number of its servers."""
+    """What an account counts is the number of its servers and of those below it."""
     for account in Account.objects.annotate(counted=_servers_of_account()):
         if account.servers_used != account.counted:
             yield _error(
@@ -181,12 +182,19 @@ def check_account_counters() -> Iterator[Finding]:
             )
 
 
-def _servers_of_account() -> Coalesce:
+def _servers_of_account() -> CombinedExpression:
+    here, below, far_below = (
+        _servers_by(f"project__account{above}") for above in ("", "__parent", "__parent__parent")
+    )
+    return here + below + far_below
+
+
+def _servers_by(account: str) -> Coalesce:
     counts = (
         live_servers()
-        .filter(project__account=OuterRef("pk"))
+        .filter(**{account: OuterRef("pk")})
         .order_by()
-        .values("project__account")
+        .values(account)
         .annotate(total=Count("pk"))
         .values("total")
     )
@@ -238,10 +246,13 @@ def check_claims() -> Iterator[Finding]:
 
 
 def check_addresses() -> Iterator[Finding]:
-    """Every address that is taken is a primary IP of the live server that took it."""
+    """Every address that is taken is a primary IP of the live server that took it, or of none."""
     owners = live_servers().filter(uuid=OuterRef("owner"))
+    itself = PrimaryIP.objects.filter(
+        uuid=OuterRef("owner"), address=OuterRef("pk"), server__isnull=True
+    )
     taken = IPAddress.objects.filter(owner__isnull=False)
-    for address in taken.filter(~Exists(owners)):
+    for address in taken.filter(~Exists(owners), ~Exists(itself)):
         yield _held_by_nobody(
             "address_without_owner",
             f"address {address.address}",
@@ -256,14 +267,15 @@ def check_addresses() -> Iterator[Finding]:
             f"address {address.address}",
             f"{address.owner} holds it, but it is not among its primary IPs",
         )
-    astray = PrimaryIP.objects.filter(server__isnull=False).exclude(
-        address__owner=F("server__uuid")
-    )
-    for ip in astray.select_related("address"):
+    with_server = Q(server__isnull=False, address__owner=F("server__uuid"))
+    alone = Q(server__isnull=True, address__owner=F("uuid"))
+    for ip in PrimaryIP.objects.exclude(with_server | alone).select_related("address"):
         yield _error(
             "primary_ip_astray",
             f"primary IP {ip.pk} ({ip.address.address})",
-            "Its server does not hold the address",
+            "Its server does not hold the address"
+            if ip.server_id
+            else "No server has it, and somebody holds the address",
         )
 
 

@@ -22,6 +22,8 @@ from hosts.virt.spec import DiskSpec, DomainSpec, FilterSpec, NicSpec
 from vpspanel.servers.models import Server
 
 SEED_BYTES = 1024 * 1024
+# Else cloud-init applies the network configuration of the seed at the first boot only.
+NETWORK_AT_EACH_BOOT = {"updates": {"network": {"when": ["boot-new-instance", "boot"]}}}
 _FILTER_NAMESPACE = uuid.UUID("5ae4b2f0-6a2b-4f7e-9d5c-0a3d6b1f8c11")
 
 
@@ -64,8 +66,10 @@ class Blueprint:
         )
 
     def _disks(self) -> tuple[DiskSpec, ...]:
+        """A guest that was taken over has no seed: its cloud-init would begin a new instance."""
         server = self.server
-        return (_disk(server, server.disk_volume(), "vda", boot=1), _seed(server, "vdb"))
+        disk = _disk(server, server.disk_volume(), "vda", boot=1)
+        return (disk,) if server.has_adopted_disk else (disk, _seed(server, "vdb"))
 
     def _rescue_disks(self) -> tuple[DiskSpec, ...]:
         """Its own seed is left out: the rescue system has one of its own."""
@@ -179,7 +183,11 @@ def _default_route(own: str, gateway: str) -> dict[str, Any]:
 
 def _vendor_data(secrets: Secrets, boot_hash: str) -> dict[str, Any]:
     """Our part: root may log in with the key, or with the password if one was made."""
-    config: dict[str, Any] = {"disable_root": False, "ssh_pwauth": bool(secrets.root_password_hash)}
+    config: dict[str, Any] = {
+        "disable_root": False,
+        "ssh_pwauth": bool(secrets.root_password_hash),
+        **NETWORK_AT_EACH_BOOT,
+    }
     if secrets.root_password_hash:
         config["chpasswd"] = {
             "expire": False,

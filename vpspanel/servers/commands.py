@@ -5,6 +5,8 @@ from __future__ import annotations
 from vpspanel.actions.command import Command, Step, registry
 from vpspanel.actions.models import Action, ActionState
 from vpspanel.servers import (
+    address_steps,  # noqa: F401 - registers its own
+    adopting_steps,  # noqa: F401 - registers its own
     drift_steps,  # noqa: F401 - registers its own
     loss_commands,  # noqa: F401 - registers its own
     moving_commands,  # noqa: F401 - registers its own
@@ -25,7 +27,8 @@ def _activate(action: Action) -> None:
 
 
 def _never_built(action: Action) -> None:
-    bury(action.resource_id, failed_reason=action.error_message or "It was cancelled.")
+    reason = action.error_message or "It was cancelled."
+    bury(action.resource_id, failed_reason=reason, keep=action.args.get("own_addresses"))
 
 
 def _gone(action: Action) -> None:
@@ -130,6 +133,20 @@ POWER_OFF = registry.add(
             Step("observe", "Looking whether it is off", power_steps.observe_off),
         ),
         on_error=_want_what_is,
+    )
+)
+
+SUSPEND = registry.add(
+    Command(
+        "suspend",
+        title="Stop for its suspension",
+        done="Stopped: it is suspended",
+        failed="It is suspended, and could not be stopped yet",
+        deadline=180,
+        steps=(
+            Step("ask", "Asking the operating system", power_steps.ask_to_stop),
+            Step("stop", "Waiting for the operating system", power_steps.stop_in_time),
+        ),
     )
 )
 

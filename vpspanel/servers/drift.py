@@ -34,6 +34,7 @@ PASSING = frozenset({"upload_recent"})  # will be gone, or another finding, soon
 RESTORED = {
     "filter_missing": "make its filter again",
     "domain_missing": "define its guest again, which is off then",
+    "domain_definition": "define its guest as recorded, from its next start on",
     "domain_disks": "define its guest as recorded, from its next start on",
 }
 
@@ -93,6 +94,7 @@ def _new(host: Host | None, finding: Finding, server: Server | None, at: datetim
         level=finding.level.value,
         message=finding.message[:500],
         remedy=remedy_of(finding),
+        facts=dict(finding.facts),
         host=host,
         server=server,
         first_seen=at,
@@ -117,6 +119,7 @@ def _seen_again(row: Difference, finding: Finding, at: datetime) -> None:
         "last_seen": at,
         "message": message,
         "remedy": remedy_of(finding),
+        "facts": dict(finding.facts),
         "level": finding.level.value,
     }
     if state != row.state:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from hosts.services import free_addresses, release_capacity
+from hosts.services import release_capacity
 from vpspanel.accounts.services import release_server_slot
-from vpspanel.servers.models import NO_SECRETS, Lifecycle, PowerSeen, PrimaryIP, Server
+from vpspanel.servers.models import NO_SECRETS, Lifecycle, PowerSeen, Server
+from vpspanel.servers.public_net import let_go_of_addresses
 
 
-def bury(server_id: int, *, failed_reason: str = "") -> bool:
+def bury(server_id: int, *, failed_reason: str = "", keep: list[int] | None = None) -> bool:
     """Mark it deleted and give back the account's slot, room and addresses.
 
     In the order in which an order takes them, so that the two never wait for
-    each other. False if that had happened before; then nothing changes.
+    each other. Addresses of `keep`, which are ids, stay the project's in any
+    case. False if it had been buried before; then nothing changes.
     """
     buried = (
         Server.objects.filter(pk=server_id)
@@ -38,6 +40,5 @@ def bury(server_id: int, *, failed_reason: str = "") -> bool:
     server = Server.objects.select_related("project").get(pk=server_id)
     release_server_slot(server.project.account_id)
     release_capacity(server.uuid)
-    PrimaryIP.objects.filter(server=server).delete()
-    free_addresses(server.uuid)
+    let_go_of_addresses(server, keep=keep)
     return True

@@ -45,7 +45,7 @@ def find_disks(context: Context) -> Outcome:
         raise Fail(
             "runs_there", "A stale copy of it runs on the other host.", detail=f"on {site.host}"
         )
-    missing = {site.server.disk_volume(), site.server.seed_volume} - there
+    missing = set(site.server.volumes) - there
     if missing:
         raise Fail(
             "disk_not_shared",

@@ -8,20 +8,23 @@ word that people read is computed from them in `states.py`.
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
 from hosts.models import Host, Image, IPAddress, Location
-from vpspanel.accounts.models import Project
+from vpspanel.accounts.models import Project, Suspender
 from vpspanel.actions.models import Action
 from vpspanel.servers import (
     models_announcement,  # noqa: F401 - Django finds all models here
     models_drift,  # noqa: F401 - the same
+    models_maintenance,  # noqa: F401 - the same
 )
 
 MICROS = 1_000_000
+FIRST_DISK = 1  # the generation of the disk that a server begins with
 KEEPS_WISH = "keeps_wish"  # argument of an action whose failure changes nothing that is wanted
 # The columns of a server that hold secrets, as they are when they hold none.
 NO_SECRETS: dict[str, bytes | str] = {
@@ -145,12 +148,22 @@ class Server(models.Model):
     mac = models.CharField(max_length=17, unique=True)
     pool = models.CharField(max_length=64, blank=True, help_text="libvirt pool of its disks")
     disk_generation = models.PositiveIntegerField(
-        default=1, help_text="Part of the disk's name; a rebuild makes the next one"
+        default=FIRST_DISK, help_text="Part of the disk's name; a rebuild makes the next one"
+    )
+
+    adopted_name = models.CharField(
+        max_length=128, blank=True, help_text="Of a guest that was taken over: its name on its host"
+    )
+    adopted_disk = models.CharField(
+        max_length=200, blank=True, help_text="The volume that it came with, until it is rebuilt"
     )
 
     lifecycle = models.CharField(max_length=16, choices=Lifecycle, default=Lifecycle.CREATING)
     suspended_at = models.DateTimeField(null=True, blank=True)
-    suspended_reason = models.CharField(max_length=200, blank=True)
+    suspended_reason = models.CharField(
+        max_length=200, blank=True, help_text="The customer reads it"
+    )
+    suspender = models.CharField(max_length=12, choices=Suspender, blank=True)
     suspended_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
     )
@@ -208,6 +221,11 @@ class Server(models.Model):
         indexes = [
             models.Index(fields=("project", "lifecycle", "name"), name="server_list"),
             models.Index(fields=("host", "lifecycle"), name="server_on_host"),
+            models.Index(
+                fields=("suspended_at",),
+                condition=Q(suspended_at__isnull=False),
+                name="server_suspended",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -216,11 +234,43 @@ class Server(models.Model):
     @property
     def is_suspended(self) -> bool:
         """True while it or the whole account is suspended."""
-        return (self.suspended_at or self.project.account.suspended_at) is not None
+        return self.suspended_since is not None
+
+    @property
+    def suspended_since(self) -> datetime | None:
+        """Since when it or its account is suspended; None if neither is."""
+        return self.suspended_at or self.project.account.suspended_at
+
+    @property
+    def suspension_reason(self) -> str:
+        """Why, for the customer; "" if nobody said so."""
+        if self.suspended_at is not None:
+            return self.suspended_reason
+        return self.project.account.suspended_reason
+
+    @property
+    def has_adopted_disk(self) -> bool:
+        """It runs on the disk that it came with: no image is below it, and there is no seed."""
+        return bool(self.adopted_disk) and self.disk_generation == FIRST_DISK
 
     def disk_volume(self, generation: int | None = None) -> str:
         """Name of its disk; `generation` defaults to the one in use."""
-        return f"vps-{self.uuid}-{generation or self.disk_generation}.qcow2"
+        number = generation or self.disk_generation
+        if self.adopted_disk and number == FIRST_DISK:
+            return self.adopted_disk
+        return f"vps-{self.uuid}-{number}.qcow2"
+
+    @property
+    def volumes(self) -> tuple[str, ...]:
+        """Names of its disk and of its seed, if it has one."""
+        disk = self.disk_volume()
+        return (disk,) if self.has_adopted_disk else (disk, self.seed_volume)
+
+    def owns_volume(self, name: str) -> bool:
+        """Whether a volume of its pool is one of its own, by its name."""
+        return name.startswith(f"vps-{self.uuid}-") or (
+            bool(self.adopted_disk) and name == self.adopted_disk
+        )
 
     @property
     def seed_volume(self) -> str:
@@ -240,7 +290,7 @@ class Server(models.Model):
     @property
     def domain_name(self) -> str:
         """Name of its domain: never the customer's text."""
-        return f"vps-{self.uuid}"
+        return self.adopted_name or f"vps-{self.uuid}"
 
     @property
     def filter_name(self) -> str:
@@ -248,21 +298,34 @@ class Server(models.Model):
         return f"vps-{self.uuid}"
 
 
-class PrimaryIP(models.Model):
-    """A public address that a server owns."""
+class Leaving(models.TextChoices):
+    """Whether an address is just being taken from its server."""
 
+    NOT = "", "no"
+    KEPT = "kept", "it is kept"
+    FOR_GOOD = "for_good", "it is given back"
+
+
+class PrimaryIP(models.Model):
+    """A public address of a project. Its server holds it; without one it holds itself."""
+
+    uuid = models.UUIDField(
+        default=uuid.uuid4, unique=True, editable=False, help_text="Who holds it without a server"
+    )
     project = models.ForeignKey(Project, models.PROTECT, related_name="primary_ips")
     server = models.ForeignKey(Server, models.SET_NULL, null=True, related_name="primary_ips")
     address = models.OneToOneField(IPAddress, models.PROTECT, related_name="primary_ip")
     name = models.CharField(max_length=80)
-    auto_delete = models.BooleanField(default=True)
+    auto_delete = models.BooleanField(default=True, help_text="It goes with its server")
     protect_delete = models.BooleanField(default=False)
+    leaving = models.CharField(max_length=8, choices=Leaving, default=Leaving.NOT, blank=True)
     labels = models.JSONField(default=dict, blank=True)
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         verbose_name = "primary IP"
         ordering = ("address__family", "id")
+        constraints = [models.UniqueConstraint(fields=("project", "name"), name="primary_ip_name")]
 
     def __str__(self) -> str:
         return str(self.address)
@@ -286,11 +349,14 @@ class OrderKey(models.Model):
 
 
 class Restart(models.Model):
-    """A server that stopped with its host's boot and is to be started again."""
+    """A server to be started again: it stopped with its host's boot, or was suspended."""
 
     server = models.OneToOneField(Server, models.CASCADE, related_name="restart")
     host = models.ForeignKey(Host, models.CASCADE, related_name="+")
-    since = models.DateTimeField(help_text="When the boot of the host was seen")
+    after_suspension = models.BooleanField(default=False, help_text="Otherwise after a boot")
+    since = models.DateTimeField(
+        help_text="When the boot of the host was seen, or the suspension was lifted"
+    )
     tries = models.PositiveSmallIntegerField(default=0)
     next_try = models.DateTimeField()
     given_up = models.BooleanField(
@@ -298,8 +364,7 @@ class Restart(models.Model):
     )
 
     class Meta:
-        verbose_name = "restart after a boot"
-        verbose_name_plural = "restarts after a boot"
+        verbose_name = "restart"
         ordering = ("next_try", "pk")
 
     def __str__(self) -> str:

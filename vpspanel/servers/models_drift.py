@@ -39,6 +39,7 @@ class Difference(models.Model):
     server: models.ForeignKey[Server | None, Server | None] = models.ForeignKey(
         "servers.Server", models.CASCADE, null=True, related_name="differences"
     )
+    facts = models.JSONField(default=dict, help_text="What was seen of a guest that is not ours")
     state = models.CharField(
         max_length=12, choices=DifferenceState, default=DifferenceState.SUSPECTED
     )

@@ -7,19 +7,14 @@ has changed.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import uuid4
 
 from django.db import transaction
 from django.db.models import QuerySet
 
 from hosts.errors import NoCapacity
-from hosts.models import CapacityClaim, Host, HostStatus, ImageStatus, StoragePool
-from hosts.moving import hold_beside, move_address
-from hosts.placement import Candidate, Need, rank, tags_of
-from hosts.room import everybody
+from hosts.models import Host, StoragePool
+from hosts.moving import hold_beside, is_same_storage
 from vpspanel.actions import services as actions
 from vpspanel.actions.models import Action
 from vpspanel.errors import Refused
@@ -27,173 +22,20 @@ from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
 from vpspanel.servers.access import get_server, need_staff
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
-from vpspanel.servers.moving_facts import LIVE, OFFLINE, Obstacle, between_hosts
+from vpspanel.servers.moving_facts import LIVE, OFFLINE, Obstacle
+from vpspanel.servers.outlook import Choice, Surroundings
 
 HOW = ("auto", LIVE, OFFLINE)
-
-_POWER = {
-    PowerSeen.OFF: Obstacle("is_off", "It is off, so it is moved offline.", stops_offline=False),
-    PowerSeen.CRASHED: Obstacle(
-        "is_off", "It has crashed, so it is moved offline.", stops_offline=False
-    ),
-    PowerSeen.PAUSED: Obstacle(
-        "paused", "Its host has paused it. Let it go on, or power it off, first."
-    ),
-    PowerSeen.UNKNOWN: Obstacle(
-        "power_unknown", "It is not known whether it runs. Wait until its host is seen again."
-    ),
-    PowerSeen.MISSING: Obstacle("missing", "It is missing on its host. Look for it there first."),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A host that a server could move to, the pool that it would be in, and what stands there."""
-
-    host: Host
-    pool_id: int | None
-    obstacles: Sequence[Obstacle]
-
-    def fits(self, how: str) -> bool:
-        """Whether nothing stops a move of that kind."""
-        return self.pool_id is not None and not any(one.stops(how) for one in self.obstacles)
 
 
 def moving_obstacles(server: Server, target: Host) -> list[Obstacle]:
     """What stands in the way of moving it there, as far as the records know. Seven queries."""
-    return list(_Outlook(server).choice(target).obstacles)
+    return list(Surroundings(server.location, [server]).choice(server, target).obstacles)
 
 
 def moving_choices(server: Server) -> list[Choice]:
-    """Every other host of its location, those that fit best first. Eight queries."""
-    outlook = _Outlook(server)
-    others = Host.objects.filter(location=server.location_id)
-    if server.host_id is not None:
-        others = others.exclude(pk=server.host_id)
-    places = [*outlook.ranked, *outlook.pools]
-    choices = [outlook.choice(host) for host in others]
-    return sorted(choices, key=lambda one: (not one.fits(outlook.how), places.index(one.host.pk)))
-
-
-class _Outlook:
-    """What is known of a server that is to move, loaded once for all hosts that it may go to."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.how = LIVE if server.power_seen == PowerSeen.RUNNING else OFFLINE
-        claim = CapacityClaim.objects.select_related("pool", "host").filter(owner=server.uuid)
-        self.claim = claim.first()
-        self.image = server.image
-        self._own = [*self._of_server(), *self._of_source()]
-        self.pools: dict[int, list[Candidate]] = defaultdict(list)
-        self.ranked: list[int] = []
-        self.need = Need(0, 0, 0)
-        self._files: dict[int, tuple[str, str]] = {}  # by pool: where they lie, and what is shared
-        if self.claim is None:
-            return
-        self.need = Need(
-            self.claim.vcpus,
-            self.claim.memory_mib,
-            self.claim.disk_gib,
-            tags_of(server.server_type.host_tags),
-        )
-        found = everybody(server.location, self.image, self.claim.spread)
-        for candidate in found:
-            self.pools[candidate.host_id].append(candidate)
-        rows = StoragePool.objects.filter(host__location=server.location_id)
-        found_pools = rows.values_list("pk", "path", "shared_id")
-        self._files = {pk: (path.rstrip("/"), shared) for pk, path, shared in found_pools}
-        self.ranked = [one.host_id for one in rank(found, self.need)]
-
-    def _of_server(self) -> list[Obstacle]:
-        server = self.server
-        found = []
-        if server.lifecycle != Lifecycle.ACTIVE:
-            found.append(Obstacle("not_in_use", f"It is {server.get_lifecycle_display()}."))
-        other = actions.open_action("server", server.pk)
-        if other is not None and not actions.gives_way(other):
-            doing = other.command.replace("_", " ")
-            found.append(
-                Obstacle("locked", f"Its action {doing} is still open. Wait until it has ended.")
-            )
-        if server.rescue_enabled or server.in_rescue:
-            found.append(
-                Obstacle(
-                    "rescue",
-                    "Its rescue system is enabled or runs. Disable it, or start its own system.",
-                )
-            )
-        if server.power_seen in _POWER:
-            found.append(_POWER[PowerSeen(server.power_seen)])
-        if self.claim is None:
-            found.append(Obstacle("no_claim", "No room is held for it. Run the audit."))
-        return found
-
-    def _of_source(self) -> list[Obstacle]:
-        source = self.server.host
-        if source is None:
-            return [Obstacle("no_host", "It is on no host.")]
-        if source.status == HostStatus.UNREACHABLE:
-            return [
-                Obstacle(
-                    "source_unreachable",
-                    f"{source} does not answer. Wait until it does; if it is lost, evacuate it.",
-                )
-            ]
-        return []
-
-    def choice(self, target: Host) -> Choice:
-        """What stands in the way of that host, and the best pool of it."""
-        pools = self.pools.get(target.pk, [])
-        best = max(pools, key=lambda one: (one.fits(self.need), one.score()), default=None)
-        pool_id = best.pool_id if best is not None else None
-        return Choice(target, pool_id, [*self._own, *self._of_target(target, best)])
-
-    def _of_target(self, target: Host, best: Candidate | None) -> list[Obstacle]:
-        if target.pk == self.server.host_id:
-            return [Obstacle("same_host", f"It is on {target} already.")]
-        if target.location_id != self.server.location_id:
-            return [Obstacle("other_location", f"{target} is in another location.")]
-        if best is None:
-            return [Obstacle("no_pool", f"{target} has no storage pool for servers.")]
-        found = [Obstacle("no_room", sentence) for sentence in best.refusals(self.need)]
-        if self.server.host is not None:
-            found += between_hosts(self.server.host, target, move_address(target))
-        return [*found, *self._of_disks(target, best)]
-
-    def _of_disks(self, target: Host, best: Candidate) -> list[Obstacle]:
-        if self.image is None:
-            sentence = "Its image is no longer in the library, and its disk stands on it."
-            return [Obstacle("image_gone", f"{sentence} Upload it again, or rebuild the server.")]
-        found = []
-        if not best.has_image and self.image.status != ImageStatus.AVAILABLE:
-            found.append(
-                Obstacle("image_unavailable", f"{self.image} is not available to be copied there.")
-            )
-        elif not best.has_image:
-            sentence = f"{self.image} is not on {target} yet: it is copied there first."
-            found.append(
-                Obstacle("image_not_staged", sentence, stops_live=False, stops_offline=False)
-            )
-        path, shared = self._files[best.pool_id]
-        if shared and self.claim is not None and shared == self.claim.pool.shared_id:
-            found.append(
-                Obstacle(
-                    "shared_storage",
-                    f"{target} sees the very storage that its disk lies on. A move copies the "
-                    "disk, so it can only go to storage of another host.",
-                )
-            )
-        if self.claim is not None and path != self.claim.pool.path.rstrip("/"):
-            found.append(
-                Obstacle(
-                    "other_path",
-                    f"Its pool lies in {self.claim.pool.path} here and in {path} on {target}; "
-                    "a disk that is carried names its image by its path. Move it while it runs.",
-                    stops_live=False,
-                )
-            )
-        return found
+    """Every other host of its location, those that fit best first. Seven queries."""
+    return Surroundings(server.location, [server]).choices(server)
 
 
 # --- moving -------------------------------------------------------------------------
@@ -236,7 +78,8 @@ def move_server(
 
 def _wanted(server: Server, to: Host | None, kind: str) -> list[Choice]:
     """The hosts to try, best first. Raises `Refused` if something stands in the way of all."""
-    choices = [_Outlook(server).choice(to)] if to is not None else moving_choices(server)
+    around = Surroundings(server.location, [server])
+    choices = [around.choice(server, to)] if to is not None else around.choices(server)
     fitting = [choice for choice in choices if choice.fits(kind)]
     if fitting:
         return fitting
@@ -253,11 +96,14 @@ def _begin(actor: Actor, server: Server, choice: Choice, args: dict[str, object]
     source, held_by = server.host, uuid4()
     if source is None or choice.pool_id is None:
         raise Refused("conflict", "It is on no host.")
+    here = StoragePool.objects.get(host=source, name=server.pool)
+    there = StoragePool.objects.get(pk=choice.pool_id)
     ends = {
         "source": source.pk,
-        "source_pool": StoragePool.objects.get(host=source, name=server.pool).pk,
+        "source_pool": here.pk,
         "target": choice.host.pk,
-        "target_pool": choice.pool_id,
+        "target_pool": there.pk,
+        "shared": is_same_storage(here, there),
         "held_by": str(held_by),
     }
     action = actions.submit(

@@ -15,7 +15,12 @@ MIGRATE = registry.add(
         can_be_called_off=True,
         steps=(
             Step("check_hosts", "Looking at both hosts", moving_steps.check_hosts),
-            Step("stage_image", "Preparing the image", moving_steps.stage_there),
+            Step(
+                "stage_image",
+                "Preparing the image",
+                moving_steps.stage_there,
+                when=moving_steps.copies,
+            ),
             Step(
                 "define_network_filter",
                 "Guarding its addresses",
@@ -27,6 +32,7 @@ MIGRATE = registry.add(
                 "Copying the first-boot data",
                 moving_steps.copy_seed,
                 moving_steps.drop_volumes_there,
+                when=moving_steps.copies,
             ),
             Step(
                 "define_domain",

@@ -118,7 +118,8 @@ def clear(move: Move) -> None:
         with suppress(ForeignObject, NotFound):
             move.source.driver.destroy(move.uuid)
             move.source.driver.undefine(move.uuid)
-        delete_volumes(move.source)
+        if not move.context.action.args.get("shared", False):
+            delete_volumes(move.source)
         move.source.driver.delete_filter(move.source.server.filter_name)
 
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 from hosts.moving import move_address
 from hosts.services import release_capacity
 from hosts.virt.carrying import carry
-from hosts.virt.errors import ForeignObject
+from hosts.virt.errors import ForeignObject, StillMoving
 from hosts.virt.spec import MoveProgress, Power
 from vpspanel.actions.command import Context, Outcome
 from vpspanel.actions.errors import Fail, Park, Retry
@@ -31,6 +31,7 @@ from vpspanel.servers.site import host_answers, need_off
 from vpspanel.servers.steps import stage_on_pool
 
 MIB = 1024**2
+MARK_BYTES = 512
 SETTLES_WITHIN = 60.0  # seconds in which two hosts notice that nobody drives a move any more
 DISK = "vda"  # what is copied: the seed is the same on both hosts
 
@@ -48,6 +49,11 @@ def is_offline(action: Action) -> bool:
 def stops(action: Action) -> bool:
     """It runs, and is shut down to be moved."""
     return is_offline(action) and bool(action.args["was_running"])
+
+
+def copies(action: Action) -> bool:
+    """Its files are copied: the hosts do not see the same storage."""
+    return not action.args.get("shared", False)
 
 
 # --- before anything moves --------------------------------------------------------
@@ -71,21 +77,49 @@ def check_hosts(context: Context) -> Outcome:
             "unexpected_power",
             f"Its host says that it is {here.power if here else 'missing'}. Look again and retry.",
         )
-    found = [*(one.name.removeprefix(UNFINISHED) for one in volumes), *filters]
-    if there is not None or any(name.startswith(prefix) for name in found):
+    found = [one for one in filters if one.startswith(prefix)]
+    if copies(context.action):
+        names = (one.name.removeprefix(UNFINISHED) for one in volumes)
+        found += [name for name in names if name.startswith(prefix)]
+    if there is not None or found:
         raise Fail(
             "already_there",
             "Something of it lies on the other host already.",
             detail=f"On {move.target.host} lies what is called {prefix}. If both hosts see the "
             "same storage, say so in their pools (shared id); remove only what is surely a copy.",
         )
-    if needed > free:
+    if not copies(context.action):
+        _need_same_storage(move)
+    elif needed > free:
         raise Fail(
             "disk_full",
             "The other host has too little disk space left.",
             detail=f"{move.target.host}: {needed} bytes are needed, {free} are free",
         )
     return Outcome()
+
+
+def _need_same_storage(move: Move) -> None:
+    """What one host writes, the other one sees. Raises `Fail`: staff may have been mistaken.
+
+    A guest that goes on on another file than its own destroys it.
+    """
+    mark = f"{UNFINISHED}vps-{move.uuid}-shared"
+    with host_answers():
+        move.source.driver.write_volume(
+            move.source.server.pool, mark, str(move.uuid).encode(), capacity_bytes=MARK_BYTES
+        )
+        try:
+            seen = {one.name for one in move.target.driver.volumes(move.target.server.pool)}
+        finally:
+            move.source.driver.delete_volume(move.source.server.pool, mark)
+    if not {mark, move.disk, move.source.server.seed_volume} <= seen:
+        raise Fail(
+            "disk_not_shared",
+            "Its disk is not to be seen from the other host.",
+            detail=f"{move.target.host} does not see what {move.source.host} writes in its pool "
+            f"{move.source.server.pool}, though both are said to be the same storage (shared id)",
+        )
 
 
 def _may_be(action: Action) -> tuple[Power, ...]:
@@ -131,7 +165,7 @@ def copy_seed(context: Context) -> Outcome:
 def drop_volumes_there(context: Context) -> None:
     """Undo of `copy_seed`, and of the disk that may be there by now."""
     move = move_of(context)
-    if not move.settled:
+    if not move.settled and copies(context.action):
         with host_answers():
             delete_volumes(move.target)
 
@@ -180,18 +214,28 @@ def _send(move: Move) -> Place:
             move.source.driver.stay(move.uuid)
             place = move.look()
         if place is Place.SOURCE:
-            _lay_disk(move)
-            move.source.driver.move(
-                move.target.driver,
-                move.target.blueprint().domain(),
-                address=move_address(move.target.host),
-                copied=(DISK,),
-                bandwidth_mib=move.context.action.args["bandwidth_mib"],
-                progress=lambda at: _tell(move.context, at),
-                timeout=move.left(),
-            )
-            place = move.look()
+            place = _set_off(move)
     return place
+
+
+def _set_off(move: Move) -> Place:
+    """Where it is after it was sent."""
+    copied = copies(move.context.action)
+    if copied:
+        _lay_disk(move)
+    try:
+        move.source.driver.move(
+            move.target.driver,
+            move.target.blueprint().domain(),
+            address=move_address(move.target.host),
+            copied=(DISK,) if copied else (),
+            bandwidth_mib=move.context.action.args["bandwidth_mib"],
+            progress=lambda at: _tell(move.context, at),
+            timeout=move.left(),
+        )
+    except StillMoving:
+        return Place.UNDECIDED
+    return move.look()
 
 
 def _lay_disk(move: Move) -> None:
@@ -213,6 +257,8 @@ def _carry(move: Move) -> Place:
 
     with host_answers():
         need_off(move.source)
+        if not copies(move.context.action):
+            return Place.TARGET
         size = move.disk_here().file_bytes
         carry(
             move.source.driver,

@@ -33,7 +33,7 @@ from vpspanel.servers.stale import note_copies
 
 log = structlog.get_logger(__name__)
 
-BUILDING = frozenset({"create", "rebuild", "delete"})
+BUILDING = frozenset({"create", "adopt", "rebuild", "delete"})
 FRESH = timedelta(seconds=5)  # an unchanged sighting is not written again within
 CHUNK = 500  # ids in one statement
 LOOK_AGAIN = 10.5  # seconds after which a list can confirm that a guest is missing

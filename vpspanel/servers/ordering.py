@@ -17,13 +17,13 @@ from hosts.errors import NoAddress, NoCapacity
 from hosts.models import Family, Image, Location
 from hosts.placement import Need, how_many, tags_of
 from hosts.room import candidates
-from hosts.services import addresses_left, claim_capacity, take_address
+from hosts.services import addresses_left, claim_capacity
 from vpspanel.accounts.models import Project, Role, SSHKey
 from vpspanel.accounts.scopes import Scope
 from vpspanel.accounts.services import claim_server_slot
 from vpspanel.actions.models import Action
 from vpspanel.actions.services import submit
-from vpspanel.errors import Refused
+from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
 from vpspanel.labels import check_labels
@@ -34,15 +34,16 @@ from vpspanel.servers.models import (
     OrderKey,
     PlacementGroup,
     PowerWanted,
-    PrimaryIP,
     Server,
     ServerType,
     ServerTypePrice,
 )
 from vpspanel.servers.passwords import crypt_hash, new_password
+from vpspanel.servers.public_net import PublicNet, check_public_net, take_public_net
 from vpspanel.servers.userdata import validate_user_data
 
 KEY_LENGTH = 255
+BOTH = PublicNet()
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
 
@@ -142,6 +143,7 @@ def order_server(
     protect: bool = False,
     labels: dict[str, str] | None = None,
     placement_group: PlacementGroup | None = None,
+    public_net: PublicNet = BOTH,
     start: bool = True,
     idempotency_key: str = "",
 ) -> Ordered:
@@ -155,15 +157,16 @@ def order_server(
     labels = check_labels(labels or {})
     project = get_project(actor, project.pk, Role.ADMIN, Scope.CREATE)
     plan, keys = server_type.pk, [key.pk for key in ssh_keys]
-    group = [placement_group.pk] if placement_group else []
+    more = [*([placement_group.pk] if placement_group else []), *public_net.as_words()]
     request_hash = _hash(
-        name, plan, image.pk, location.pk, keys, user_data, protect, labels, start, *group
+        name, plan, image.pk, location.pk, keys, user_data, protect, labels, start, *more
     )
     earlier = _bought_with(project, idempotency_key, request_hash)
     if earlier is not None:
         return earlier
     _check(project, server_type, image, location, ssh_keys)
     _check_group(project, placement_group)
+    check_public_net(public_net, project.pk, location)
     validate_user_data(user_data)
     with _refusing(name, server_type, location, placement_group), transaction.atomic():
         earlier = _take_key(project, idempotency_key, request_hash)
@@ -174,8 +177,8 @@ def order_server(
         _personalise(server, ssh_keys, user_data, password, protect=protect, labels=labels)
         server.power_wanted = PowerWanted.ON if start else PowerWanted.OFF
         server.save()
-        _address(server)
-        action = _submit(actor, server, start=start)
+        take_public_net(server, public_net)
+        action = _submit(actor, server, public_net, start=start)
         _settle_key(project, idempotency_key, server, action)
         record_event(
             "server.ordered",
@@ -266,9 +269,11 @@ def _sell(
         vcpus=server_type.vcpus,
         memory_mib=server_type.memory_mib,
         disk_gib=server_type.disk_gib,
-        mac=_new_mac(),
+        mac=new_mac(),
     )
     claim_server_slot(project.account_id)
+    if not Project.objects.filter(pk=project.pk, deleted_at=None).exists():
+        raise NotFound("project")  # it was deleted while that row was waited for
     claim = claim_capacity(
         server.uuid,
         need_of(server_type),
@@ -298,26 +303,17 @@ def _personalise(
         server.root_password_hash = crypt_hash(password)
 
 
-def _address(server: Server) -> None:
-    """One IPv4 address and one IPv6 /64, each a primary IP of the server."""
-    for family in (Family.V4, Family.V6):
-        address = take_address(server.uuid, location=server.location, family=family)
-        PrimaryIP.objects.create(
-            project_id=server.project_id,
-            server=server,
-            address=address,
-            name=f"primary-ip-{address.pk}",
-        )
-
-
-def _submit(actor: Actor, server: Server, *, start: bool) -> Action:
+def _submit(actor: Actor, server: Server, public_net: PublicNet, *, start: bool) -> Action:
     if server.host is None:
         raise ValueError("a server without a host cannot be created")
+    args: dict[str, Any] = {"start": start}
+    if own := public_net.own():
+        args["own_addresses"] = [ip.pk for ip in own]
     return submit(
         "create",
         resource=("server", server.pk),
         actor=actor,
-        args={"start": start},
+        args=args,
         project_id=server.project_id,
         group=str(server.host_id),
         group_limit=server.host.action_limit,
@@ -365,7 +361,7 @@ def _name_taken(name: str, error: IntegrityError) -> Refused:
     return Refused("conflict", "Somebody ordered at the same moment. Please try again.")
 
 
-def _new_mac() -> str:
+def new_mac() -> str:
     """A MAC address with KVM's customary locally administered prefix, unused so far."""
     while True:
         tail = secrets.token_bytes(4)

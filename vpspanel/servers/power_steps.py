@@ -99,6 +99,35 @@ def wait_until_off(context: Context) -> Outcome:
     raise Wait(ASK_AGAIN, "Waiting for the operating system")
 
 
+def ask_to_stop(context: Context) -> Outcome:
+    """A guest that can hear it has been asked to power off."""
+    site, asked_at = site_of(context), timezone.now()
+    with host_answers():
+        _, seen = _look(site)
+        if seen.power is Power.RUNNING:
+            site.driver.shutdown(site.server.uuid)
+    return Outcome(memory={"asked_at": asked_at.isoformat()})
+
+
+def stop_in_time(context: Context) -> Outcome:
+    """The guest is off: by itself, or in the end because the plug was pulled.
+
+    One that was taken out of its suspension meanwhile keeps its plug.
+    """
+    site = site_of(context)
+    with host_answers():
+        at, seen = _look(site)
+        if seen.power in (Power.OFF, Power.CRASHED):
+            return _observed(site, at, seen)
+        if seen.power is Power.RUNNING and _asked_for(context) <= SHUTDOWN_SECONDS:
+            if _asked_for(context) >= ASK_AGAIN:
+                site.driver.shutdown(site.server.uuid)
+            raise Wait(ASK_AGAIN, "Waiting for the operating system")
+        if site.server.is_suspended:
+            site.driver.destroy(site.server.uuid)
+        return _observed(site, *_look(site))
+
+
 def ask_to_reboot(context: Context) -> Outcome:
     """The guest has been asked. The time is taken first: it may reboot before the call returns.
 

@@ -17,7 +17,7 @@ from vpspanel.actions.models import FINAL_STATES, OPEN_STATES, Action, ActionSta
 from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
 from vpspanel.servers.access import get_server, includes, role_of, visible_servers
-from vpspanel.servers.models import NO_SECRETS, PrimaryIP, Server
+from vpspanel.servers.models import NO_SECRETS, Leaving, PrimaryIP, Server
 from vpspanel.servers.services import facts_of, may_cancel
 from vpspanel.servers.states import RULES, Status, Verb, allowed, shown_status
 
@@ -126,7 +126,9 @@ def _rows(actor: Actor, servers: Sequence[Server]) -> list[ServerRow]:
 
 def _addresses(servers: Iterable[Server]) -> dict[int, list[PrimaryIP]]:
     by_server: dict[int, list[PrimaryIP]] = defaultdict(list)
-    for ip in PrimaryIP.objects.filter(server__in=list(servers)).select_related("address__pool"):
+    addresses = PrimaryIP.objects.filter(server__in=list(servers))
+    stay = addresses.exclude(leaving=Leaving.FOR_GOOD)
+    for ip in stay.select_related("address__pool"):
         if ip.server_id is not None:
             by_server[ip.server_id].append(ip)
     return by_server

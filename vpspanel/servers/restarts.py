@@ -1,4 +1,4 @@
-"""After the boot of a host, its servers that should be on are started again.
+"""After the boot of a host, or a suspension, the servers that should be on are started again.
 
 Some at a time per host, each at most five times with growing pauses. What does
 not start then is shown to staff; after eight hours its tries are forgotten.
@@ -66,6 +66,22 @@ def plan_restarts(host_id: int, last_up: datetime, at: datetime) -> int:
         )
         transaction.on_commit(ring_live, robust=True)
     return len(wanted)
+
+
+def plan_after_suspension(servers: QuerySet[Server]) -> int:
+    """Write down which of the servers are to be started, as far as they should be on now.
+
+    Those that run already are forgotten again by `start_due`. To be called in the transaction
+    that lifts the suspension.
+    """
+    now = timezone.now()
+    wanted = servers.filter(pk__in=_should_be_on().values("pk"), host__isnull=False)
+    rows = [
+        Restart(server_id=pk, host_id=host_id, after_suspension=True, since=now, next_try=now)
+        for pk, host_id in wanted.exclude(power_seen=PowerSeen.MISSING).values_list("pk", "host_id")
+    ]
+    Restart.objects.bulk_create(rows, batch_size=CHUNK, ignore_conflicts=True)
+    return len(rows)
 
 
 def _should_be_on() -> QuerySet[Server]:
@@ -146,7 +162,8 @@ def _actions(*states: ActionState) -> QuerySet[Action]:
 def _drop_settled() -> None:
     """Forget those that run, or that nobody wants to run there any more.
 
-    Right after its boot a host may list guests as running that it has not looked at yet.
+    Right after its boot a host may list guests as running that it has not looked at yet. One that
+    is still being stopped for a suspension that was lifted meanwhile is started afterwards.
     """
     since = OuterRef("since")
     surely = Q(booted_at__gte=since) | Q(seen_at__gt=since + SETTLED_AFTER)
@@ -154,7 +171,8 @@ def _drop_settled() -> None:
     needed = off.exclude(power_seen=PowerSeen.MISSING).filter(
         pk=OuterRef("server_id"), host_id=OuterRef("host_id")
     )
-    Restart.objects.filter(~Exists(needed)).delete()
+    stopping = _actions(*OPEN_STATES).filter(command="suspend")
+    Restart.objects.filter(~Exists(needed), ~Exists(stopping)).delete()
 
 
 def _start(row: Restart, now: datetime) -> bool:
@@ -164,7 +182,7 @@ def _start(row: Restart, now: datetime) -> bool:
         with transaction.atomic():
             if not as_read.update(tries=F("tries") + 1, next_try=now + PAUSES[row.tries]):
                 return False
-            start_again(row.server_id)
+            start_again(row.server_id, said=f" {_after_what(row)}")
     except Refused as refusal:
         as_read.update(next_try=now + NOT_NOW)
         log.info("restart_put_off", server=row.server_id, reason=refusal.message)
@@ -177,10 +195,14 @@ def _give_up(row: Restart) -> None:
         if Restart.objects.filter(pk=row.pk, tries=row.tries, given_up=False).update(given_up=True):
             record_event(
                 "server.restart_given_up",
-                f"It did not start after the boot of its host, in {row.tries} tries",
+                f"It did not start {_after_what(row)}, in {row.tries} tries",
                 resource=("server", row.server_id),
                 public=False,
             )
+
+
+def _after_what(row: Restart) -> str:
+    return "after its suspension" if row.after_suspension else "after the boot of its host"
 
 
 def try_again(restarts: QuerySet[Restart]) -> int:

@@ -37,11 +37,14 @@ _SAID = {
     Verb.REBUILD: "Rebuild requested",
     Verb.CHANGE_TYPE: "Another plan requested",
     Verb.CREATE_IMAGE: "Snapshot requested",
+    Verb.ASSIGN_PRIMARY_IP: "Another address requested",
+    Verb.UNASSIGN_PRIMARY_IP: "One address less requested",
     Verb.ENABLE_RESCUE: "Rescue system requested",
     Verb.DISABLE_RESCUE: "Rescue system no longer wanted",
     Verb.RESET_PASSWORD: "New root password requested",
     Verb.DELETE: "Deletion requested",
 }
+OF_STAFF = ("migrate", "suspend")  # commands that no customer cancels
 # What a verb was checked against. It must still be so when the verb is accepted.
 _CHECKED = (
     "lifecycle",
@@ -78,14 +81,14 @@ def power_on(actor: Actor, server_id: int) -> Action:
     return _act(actor, server_id, Verb.POWER_ON)
 
 
-def start_again(server_id: int) -> Action:
-    """Start it after its host's boot, if it is still wanted on, and stays so if that fails."""
+def start_again(server_id: int, *, said: str) -> Action:
+    """Start it, if it is still wanted on, and stays so if that fails; `said` is after what."""
     return act_on(
         SYSTEM,
         get_server(SYSTEM, server_id, Verb.POWER_ON),
         Verb.POWER_ON,
         args={KEEPS_WISH: True},
-        said=" after its host booted",
+        said=said,
         as_seen={"power_wanted": PowerWanted.ON},
     )
 
@@ -247,7 +250,7 @@ def password_set_by(actor: Actor, action: Action) -> str | None:
 def cancel_action(actor: Actor, action_id: int) -> Action:
     """Cancel an action that has not begun."""
     action = get_action(actor, action_id)
-    if action.command == "migrate":
+    if action.command in OF_STAFF:
         need_staff(actor)
     if action.resource_type == "server":
         get_server(actor, action.resource_id, _verb_of(action))
@@ -267,6 +270,8 @@ def cancel_open_action(actor: Actor, server_id: int) -> Action:
 def may_cancel(role: Role | None, action: Action) -> bool:
     """Whether that role may cancel the action, which has not begun."""
     waits = action.state == ActionState.QUEUED and action.attempt == 0
+    if action.command in OF_STAFF:
+        return False
     return waits and role is not None and includes(role, RULES[_verb_of(action)].role)
 
 
@@ -308,7 +313,7 @@ def act_on(
             actor=actor,
             args=args,
             project_id=server.project_id,
-            **_on_host_of(server),
+            **on_host_of(server),
         )
         if not Server.objects.filter(pk=server.pk, **as_checked).update(**changes):
             raise Refused("conflict", "The server changed at the same moment. Please try again.")
@@ -318,8 +323,8 @@ def act_on(
     return action
 
 
-def _on_host_of(server: Server) -> dict[str, Any]:
-    """Its host takes so many actions at once."""
+def on_host_of(server: Server) -> dict[str, Any]:
+    """For `submit`: its host takes so many actions at once."""
     limit = server.host.action_limit if server.host else 1
     return {"group": str(server.host_id or ""), "group_limit": limit}
 
@@ -369,7 +374,7 @@ def _scrub(server: Server, command: str, **as_seen: Any) -> Action:
             resource=("server", server.pk),
             actor=SYSTEM,
             project_id=server.project_id,
-            **_on_host_of(server),
+            **on_host_of(server),
         )
         # Only now, with its one open action held, does nobody delete it or write new secrets.
         if not Server.objects.filter(pk=server.pk, lifecycle=Lifecycle.ACTIVE, **as_seen).exists():

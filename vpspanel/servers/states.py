@@ -22,6 +22,8 @@ class Verb(enum.StrEnum):
     REBUILD = "rebuild"
     CHANGE_TYPE = "change_type"
     CREATE_IMAGE = "create_image"
+    ASSIGN_PRIMARY_IP = "assign_primary_ip"
+    UNASSIGN_PRIMARY_IP = "unassign_primary_ip"
     ENABLE_RESCUE = "enable_rescue"
     DISABLE_RESCUE = "disable_rescue"
     RENAME = "rename"
@@ -97,6 +99,7 @@ _COMMAND_STATUS = {
     "power_on": Status.STARTING,
     "shutdown": Status.STOPPING,
     "power_off": Status.STOPPING,
+    "suspend": Status.STOPPING,
     "reboot": Status.RESTARTING,
     "reset": Status.RESTARTING,
     "rebuild": Status.REBUILDING,
@@ -168,6 +171,14 @@ _NOT_OFF = {
     PowerSeen.MISSING: "It is missing on its host. Support has to look at it.",
 }
 
+_OF_ADDRESSES = Rule(
+    Role.ADMIN,
+    refused_power=_NOT_OFF,
+    power_code="server_not_stopped",
+    # The rescue system has a network configuration of its own, which is written already.
+    refused_if={"rescue_enabled": "Its next start boots the rescue system. Disable that first."},
+)
+
 RULES: Mapping[Verb, Rule] = {
     Verb.POWER_ON: Rule(Role.OPERATOR, refused_power=_IS_ON),
     Verb.SHUTDOWN: Rule(Role.OPERATOR, refused_power=_NOT_RUNNING, power_code="server_not_running"),
@@ -179,6 +190,7 @@ RULES: Mapping[Verb, Rule] = {
     Verb.REBUILD: Rule(Role.ADMIN, protected_by="protect_rebuild"),
     Verb.CHANGE_TYPE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
     Verb.CREATE_IMAGE: Rule(Role.ADMIN, refused_power=_NOT_OFF, power_code="server_not_stopped"),
+    **dict.fromkeys((Verb.ASSIGN_PRIMARY_IP, Verb.UNASSIGN_PRIMARY_IP), _OF_ADDRESSES),
     Verb.ENABLE_RESCUE: Rule(
         Role.ADMIN,
         refused_if={
@@ -239,6 +251,9 @@ _IN_WORDS = {
     "scrub_seed": "the clean-up after its first boot",
     "scrub_rescue_seed": "the clean-up after its rescue",
     "migrate": "its move to another host",
+    "suspend": "its stop",
+    "assign_primary_ip": "a change of its addresses",
+    "unassign_primary_ip": "a change of its addresses",
 }
 
 

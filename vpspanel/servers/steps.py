@@ -116,15 +116,17 @@ def delete_old_disks(context: Context) -> Outcome:
     """Of all disks of the server only the one in use, its seed and a rescue to come are left."""
     site = site_of(context)
     rescue = site.server.rescue_volumes if site.server.rescue_enabled else ()
-    _delete_volumes(site, keep=(site.server.disk_volume(), site.server.seed_volume, *rescue))
-    return Outcome()
+    _delete_volumes(site, keep=(*site.server.volumes, *rescue))
+    if site.server.has_adopted_disk:
+        return Outcome()
+    # Gone: whatever gets its name from now on is somebody else's.
+    return Outcome(commit=lambda: site.change(adopted_disk=""))
 
 
 def _delete_volumes(site: Site, *, keep: tuple[str, ...]) -> None:
-    prefix = f"vps-{site.server.uuid}-"
     with host_answers():
         for volume in site.driver.volumes(site.server.pool):
-            if volume.name.startswith(prefix) and volume.name not in keep:
+            if site.server.owns_volume(volume.name) and volume.name not in keep:
                 site.driver.delete_volume(site.server.pool, volume.name)
 
 
@@ -157,6 +159,9 @@ def delete_seed(context: Context) -> None:
 def restore_seed(context: Context) -> None:
     """Undo of `create_new_seed`: what the old disk may still have to read in its first boot."""
     site = site_of(context)
+    if site.server.has_adopted_disk:
+        delete_seed(context)
+        return
     has_booted = context.action.args["has_booted"]
     _write_seed(site, Secrets() if has_booted else site.first_boot_secrets())
 
@@ -175,6 +180,13 @@ def _write_seed(
     site: Site, secrets: Secrets, *, boot_hash: str = "", patience: float | None = PATIENCE
 ) -> None:
     files = site.blueprint().seed_files(secrets, boot_hash=boot_hash)
+    write_seed_files(site, files, patience=patience)
+
+
+def write_seed_files(
+    site: Site, files: dict[str, bytes], *, patience: float | None = PATIENCE
+) -> None:
+    """The cloud-init disk holds these files and nothing else."""
     with host_answers(patience=patience):
         site.driver.write_volume(
             site.server.pool,
@@ -196,6 +208,9 @@ def set_root_password(context: Context) -> Outcome:
     except Fail as failure:
         if failure.code != AgentUnavailable.code:
             raise
+        if site.server.has_adopted_disk:
+            sentence = "Its guest agent does not answer. Set the password from its rescue system."
+            raise Fail(failure.code, sentence, detail=failure.detail) from failure
         return _set_at_boot(site)
     # A first boot that may still be going on needs the hash, until its seed is scrubbed.
     kept = site.server.next_password_hash if site.server.seed_secret_since else ""
@@ -236,6 +251,8 @@ def _password_set(site: Site, how: str, **changes: Any) -> Outcome:
 def forget_boot_password(context: Context) -> None:
     """Undo of `set_root_password`: no boot sets a password that nobody will be shown."""
     site = site_of(context)
+    if site.server.has_adopted_disk:
+        return
     _write_seed(site, site.first_boot_secrets() if site.server.seed_secret_since else Secrets())
 
 

@@ -13,7 +13,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from vpspanel.accounts.models import Account, Project, Role
-from vpspanel.accounts.roles import acts_as_root, role_in
+from vpspanel.accounts.roles import acts_as_root, governs, role_in
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
@@ -140,6 +140,9 @@ def require_webhook_role(actor: Actor, owner: Owner) -> None:
     """Raises `NotFound` for those who have no part in it, `Refused` unless they may change it."""
     if acts_as_root(actor):
         return
+    if isinstance(owner, Account) and actor.token is not None:
+        _require_reseller(actor, owner)
+        return
     projects = (
         [owner.pk] if isinstance(owner, Project) else owner.projects.values_list("pk", flat=True)
     )
@@ -148,6 +151,14 @@ def require_webhook_role(actor: Actor, owner: Owner) -> None:
         raise NotFound("webhook")
     if not roles & set(MAY_CHANGE):
         raise Refused("forbidden", "Your role in this project may not change its webhooks.")
+
+
+def _require_reseller(actor: Actor, account: Account) -> None:
+    """A program reaches the webhooks of an account only with that reseller's own token."""
+    if actor.token is None or actor.token.account_id != account.pk:
+        raise NotFound("webhook")
+    if not governs(actor, account.pk, itself=True):
+        raise Refused("forbidden", "This needs a token that may write.")
 
 
 def owner_of(webhook: Webhook) -> Owner:

@@ -6,11 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hosts.images.build import BuiltImage, build_debian12
 from hosts.images.inspect import inspect_image
 from tests.hosts.images.guest import overlay, running
-from tests.hosts.images.seeds import PASSWORD, make_seed, ssh, with_password
+from tests.hosts.images.seeds import NETWORK, PASSWORD, make_seed, ssh, with_password
+from vpspanel.servers.blueprint import NETWORK_AT_EACH_BOOT
 
 pytestmark = [pytest.mark.qemu, pytest.mark.slow]
 
@@ -34,6 +36,7 @@ def test_a_customer_finds_debian(tmp_path: Path, debian: BuiltImage) -> None:
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     vendor = {
+        **NETWORK_AT_EACH_BOOT,
         **with_password(PASSWORD),
         "disable_root": False,
         "ssh_authorized_keys": [key.with_suffix(".pub").read_text().strip()],
@@ -59,6 +62,20 @@ def test_a_customer_finds_debian(tmp_path: Path, debian: BuiltImage) -> None:
         assert ssh(guest, key, "cat /root/ran") == "ran"
         assert ssh(guest, key, "systemctl --failed --no-legend") == ""
         assert "nameserver 127.0.0.53" in ssh(guest, key, "cat /etc/resolv.conf")
+        host_key = ssh(guest, key, "cat /etc/ssh/ssh_host_ed25519_key.pub && rm /root/ran")
         guest.qmp("system_powerdown")
         guest.seconds_until_off(PATIENCE)
     assert cost_of_prompt < 90
+    # Other addresses in the seed, and the same instance: at the next boot they are the guest's, and
+    # nothing else is done again.
+    network = yaml.safe_dump(NETWORK).replace("fd00:5::1/64", "fd00:6::1/64").encode()
+    seed = make_seed(tmp_path, NETWORK_AT_EACH_BOOT, network_config=network)
+    with running(tmp_path, disk, seed, memory_mib=512) as guest:
+        guest.wait_for_ssh(PATIENCE)
+        assert "status: done" in ssh(guest, key, "cloud-init status --wait", PATIENCE)
+        addresses = ssh(guest, key, "ip -o addr show eth0")
+        assert "fd00:6::1/64" in addresses
+        assert "fd00:5::1/64" not in addresses
+        assert "10.0.2.15/32" in addresses
+        assert ssh(guest, key, "cat /etc/ssh/ssh_host_ed25519_key.pub") == host_key
+        assert ssh(guest, key, "ls /root") == ""

@@ -40,6 +40,7 @@ class ActionShape(TypedDict):
     detail: str
 
 
+PRIMARY_IP = "primary_ip"  # as a type of resource, and as an argument of what servers do with one
 COMMANDS = {
     "create": "create_server",
     "power_on": "start_server",
@@ -50,6 +51,8 @@ COMMANDS = {
     "rebuild": "rebuild_server",
     "delete": "delete_server",
     "change_type": "change_server_type",
+    "suspend": "suspend_server",
+    "unsuspend": "unsuspend_server",
 }
 STATES: dict[ActionStatus, tuple[ActionState, ...]] = {
     "running": (ActionState.QUEUED, ActionState.RUNNING, ActionState.PARKED),
@@ -57,6 +60,14 @@ STATES: dict[ActionStatus, tuple[ActionState, ...]] = {
     "error": (ActionState.ERROR, ActionState.CANCELLED),
 }
 _STATUS = {state: status for status, states in STATES.items() for state in states}
+
+
+def _resources(action: Action) -> list[ActionResource]:
+    """What it is done to, and the address that it is about."""
+    resources = [ActionResource(id=action.resource_id, type=action.resource_type)]
+    if address := action.args.get(PRIMARY_IP):
+        resources.append(ActionResource(id=address, type=PRIMARY_IP))
+    return resources
 
 
 def action_shape(action: Action) -> ActionShape:
@@ -70,7 +81,7 @@ def action_shape(action: Action) -> ActionShape:
         progress=100 if status == "success" else action.progress,
         started=moment(action.started or action.created),
         finished=moment_or_none(action.finished),
-        resources=[ActionResource(id=action.resource_id, type=action.resource_type)],
+        resources=_resources(action),
         error=ActionError(
             code=action.error_code or "action_failed",
             message=action.error_message or "It failed.",

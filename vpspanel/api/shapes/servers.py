@@ -62,7 +62,7 @@ class ServerProtection(TypedDict):
 
 
 class ServerShape(TypedDict):
-    """A server. `suspended` is the panel's own."""
+    """A server. `suspended` and `suspended_reason` are the panel's own."""
 
     id: int
     name: str
@@ -88,6 +88,7 @@ class ServerShape(TypedDict):
     primary_disk_size: int
     placement_group: GroupShape | None
     suspended: bool
+    suspended_reason: str | None
 
 
 def server_shapes(rows: Sequence[ServerRow], *, limited: bool = False) -> list[ServerShape]:
@@ -133,6 +134,7 @@ def _shape(row: ServerRow, prices: Prices, groups: dict[int, GroupShape]) -> Ser
         primary_disk_size=server.disk_gib,
         placement_group=groups.get(server.placement_group_id or 0),
         suspended=server.is_suspended,
+        suspended_reason=server.suspension_reason or None,
     )
 
 

@@ -12,15 +12,19 @@ from django.db import close_old_connections
 
 from hosts.monitor import Monitor, Pace
 from vpspanel.servers.daemon import run_until_signal
+from vpspanel.servers.draining import conduct_due
 from vpspanel.servers.drift_finder import DriftFinder
 from vpspanel.servers.housekeeping import keep_house
 from vpspanel.servers.observe import Observer
 from vpspanel.servers.restarts import start_due
+from vpspanel.servers.suspending import stop_suspended
 
 log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_SECONDS = 60.0
 RESTART_SECONDS = 5.0
+DRAIN_SECONDS = 3.0
+SUSPENSION_SECONDS = 5.0
 DRIFT_SECONDS = 60.0
 
 
@@ -52,6 +56,8 @@ class Command(BaseCommand):
         parts = (
             (keep_house, HOUSEKEEPING_SECONDS),
             (start_due, RESTART_SECONDS),
+            (conduct_due, DRAIN_SECONDS),
+            (stop_suspended, SUSPENSION_SECONDS),
             (DriftFinder().find_drift, DRIFT_SECONDS),
         )
         for act, seconds in parts:
