@@ -66,9 +66,9 @@ class TokenMay(BasePermission):
 
 def _act_in_named_project(request: Request, token: ApiToken) -> None:
     """A reseller's token acts in the project that the header names. Raises `NotFound`."""
-    named = request.headers.get(PROJECT_HEADER, "").strip()
-    if not named:
+    if PROJECT_HEADER not in request.headers:
         return
+    named = request.headers[PROJECT_HEADER].strip()
     if not (named.isascii() and named.isdecimal()) or len(named) > MOST_DIGITS:
         raise NotFound("project")
     act_in(token, int(named))

@@ -95,8 +95,8 @@ def _pairs(query: Any) -> Sequence[tuple[str, str]]:
 
 def number(request: Request, name: str, otherwise: int) -> int:
     """A parameter that is a number from 1 on. Raises `Refused`."""
-    text = request.query_params.get(name, "")
-    if not text:
+    text = request.query_params.get(name)
+    if text is None:
         return otherwise
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:17]) <= LARGEST_ID:
         raise Refused("invalid_input", f"{name} is a number from 1 on.", field=name)
@@ -131,8 +131,8 @@ def ids(request: Request, name: str) -> list[int]:
 
 def flag(request: Request, name: str) -> bool:
     """A parameter that is true or false; false if it is not there. Raises `Refused`."""
-    text = request.query_params.get(name, "").lower()
-    if text not in ("", "true", "1", "false", "0"):
+    text = request.query_params.get(name, "false").lower()
+    if text not in ("true", "1", "false", "0"):
         raise Refused("invalid_input", f"{name} is true or false.", field=name)
     return text in ("true", "1")
 

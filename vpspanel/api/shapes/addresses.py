@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from hosts.models import Family
-from vpspanel.api.shapes.places import LocationShape, location_shape
+from vpspanel.api.shapes.places import (
+    DatacenterShape,
+    LocationShape,
+    datacenter_shape,
+    location_shape,
+)
 from vpspanel.api.shapes.plain import Labels, moment
 from vpspanel.servers.models import PrimaryIP
 
@@ -29,6 +34,7 @@ class PrimaryIPShape(TypedDict):
     blocked: bool
     dns_ptr: list[dict[str, str]]
     location: LocationShape
+    datacenter: DatacenterShape
     protection: AddressProtection
     labels: Labels
     created: str
@@ -47,6 +53,7 @@ def primary_ip_shape(row: PrimaryIP) -> PrimaryIPShape:
         blocked=False,
         dns_ptr=[],
         location=location_shape(row.address.pool.location),
+        datacenter=datacenter_shape(row.address.pool.location, []),
         protection=AddressProtection(delete=row.protect_delete),
         labels=row.labels,
         created=moment(row.created),
