@@ -20,7 +20,10 @@ from tests.bench.figures import Figure, table
 
 ROOT = Path(__file__).resolve().parents[2]
 PART_SECONDS = 240
-PARTS = ("provisioning", "engine", "placement", "fleet", "monitor", "pages", "live", "consoles")
+PARTS = (
+    *("provisioning", "engine", "placement", "fleet", "monitor"),
+    *("pages", "api", "live", "consoles"),
+)
 
 
 @dataclass
@@ -78,7 +81,7 @@ def _measure(part: str, run: Run) -> None:
             return
         with postgres.new_database() as url:
             _child("engine", run, {"DATABASE_URL": url}, "PostgreSQL")
-    elif part in ("placement", "fleet", "monitor"):
+    elif part in ("placement", "fleet", "monitor", "api"):
         if why := postgres.missing():
             run.not_measured[part] = why
             return

@@ -1,11 +1,15 @@
-"""The panel's addresses and one more: a view that does nothing, behind the same middleware."""
+"""The panel's addresses and some more, behind the same middleware: peers to compare with."""
 
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
+from tests.bench.api_views import PlainServer, RowByRow
+
 EMPTY = "/bench-empty/"
+PLAIN_SERVER = "/bench-server/"
+ROW_BY_ROW = "/bench-servers/"
 
 
 def empty(request: HttpRequest) -> HttpResponse:
@@ -15,5 +19,7 @@ def empty(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path(EMPTY.strip("/") + "/", empty),
+    path(PLAIN_SERVER.strip("/") + "/<int:pk>", PlainServer.as_view()),
+    path(ROW_BY_ROW.strip("/") + "/", RowByRow.as_view()),
     path("", include("vpspanel.urls")),
 ]
