@@ -44,6 +44,8 @@ OF_MARKER = {
 }
 # Where deploy/setup puts the oldest client that is promised to work, beside the newest.
 OLDEST_CLIENT = Path(sys.prefix) / "share" / "hcloud-oldest"
+# Where it puts Ansible with one collection: all of them are larger than everything else here.
+ANSIBLE = Path(sys.prefix) / "share" / "ansible"
 # Who uses one of these needs its level, marked or not.
 MARKER_OF_FIXTURE = {
     "kvm_host": "qemu",
@@ -97,6 +99,8 @@ def _missing_for_clients() -> str:
         return "hcloud's Python client is not installed"
     if not OLDEST_CLIENT.is_dir():
         return "the oldest Python client is not installed: deploy/setup dev"
+    if not ANSIBLE.is_dir():
+        return "Ansible is not installed: deploy/setup dev"
     return "" if shutil.which("hcloud") else "hcloud-cli is not installed"
 
 
