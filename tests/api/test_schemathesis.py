@@ -10,7 +10,8 @@ repeated: it is undone at its end, and its host is a new one.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from hosts.models import Host, StoragePool
 from tests.accounts.test_keys import ED25519
-from tests.api.asking import Api
+from tests.api.asking import Api, make_customer, make_reseller, program, reseller_program
 from tests.webhooks.receiver import make_webhook
 from tests.world import World, make_host, make_plan, work
 from vpspanel.api import actions
@@ -38,6 +39,7 @@ pytestmark = pytest.mark.slow
 LONGER = int(os.environ.get("VPSPANEL_SCHEMATHESIS", "1"))
 ALONE = 4 * LONGER  # requests of each operation by itself, good ones and as many bad ones
 SCENARIOS, STEPS = 15 * LONGER, 20
+OF_RESELLERS = ("accounts", "projects", "tokens", "usage", "limits", "stock", "webhooks")
 AnyCase = Case[Any]
 MADE_UP = 1000  # ids from here on are Schemathesis' own: no scenario makes so many things
 # What a thing's own state forbids is refused with these, however well-formed the request.
@@ -52,7 +54,7 @@ CONFIG = {
         },
         # Two parameters that do not go together: `after` with `before`, an end before its start.
         {
-            "include-path-regex": "/(events|metrics)$",
+            "include-path-regex": "/(events|metrics|usage)$",
             "checks": {"positive_data_acceptance": {"expected-statuses": REFUSED}},
         },
         # What was done to a server can be read when it is gone, as the answer to DELETE needs it.
@@ -108,9 +110,22 @@ class Application:
         return [body]
 
 
+@dataclass
+class Shown:
+    """The token of whoever asks."""
+
+    secret: str
+
+
+@pytest.fixture
+def shown(api: Api) -> Shown:
+    """That of a project, until a test shows another one."""
+    return Shown(api.secret)
+
+
 @pytest.fixture
 def document(
-    world: World, api: Api, settings: Any, monkeypatch: pytest.MonkeyPatch
+    world: World, shown: Shown, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> OpenApiSchema:
     """What the panel says of itself, with a program's token for each request."""
     settings.API_REQUESTS_PER_HOUR = 10**9
@@ -127,7 +142,7 @@ def document(
 
         def get(self, case: AnyCase, context: Any) -> str:
             """It."""
-            return api.secret
+            return shown.secret
 
         def set(self, case: AnyCase, data: str, context: Any) -> None:
             """Show it."""
@@ -152,6 +167,32 @@ class Scenario:
         self._there = {name: [one["id"] for one in api.get(f"/{name}")[name]] for name in THINGS}
         snapshots = api.get("/images?type=snapshot")["images"]
         self._there["images"] = [image["id"] for image in snapshots]
+        self._meant = dict(MEANT)
+
+    def of_reseller(self) -> str:
+        """A reseller comes, with two customers; the secret of its token."""
+        reseller = make_reseller("Shop")
+        projects = [make_customer(reseller, name) for name in ("one", "two")]
+        tokens = [program(project, name="own") for project in projects]
+        assert all(one.secret for one in tokens)
+        self._there = {
+            "accounts": [project.account_id for project in projects],
+            "projects": [project.pk for project in projects],
+            "tokens": [token.pk for project in projects for token in project.api_tokens.all()],
+        }
+        self._meant = {
+            "accounts": {"server_limit": 5},
+            "projects": {"account": projects[0].account_id},
+            "tokens": {
+                "project": projects[0].pk,
+                "scopes": [],
+                "servers": [],
+                "networks": [],
+                "expires": None,
+            },
+            "webhooks": MEANT["webhooks"],
+        }
+        return reseller_program(reseller).secret
 
     def prepare(self, case: AnyCase) -> None:
         """Let what was made up mean something here: half of the ids, and most references."""
@@ -164,7 +205,7 @@ class Scenario:
             case.path_parameters["id"] = there[made_up // 2 % len(there)]
         if isinstance(case.body, dict) and case.method == "POST":
             self._orders += 1
-            for name, value in MEANT.get(verb, {}).items():
+            for name, value in self._meant.get(verb, {}).items():
                 if name in case.body or self._orders % 2:
                     case.body[name] = value
             if verb == "servers":
@@ -191,10 +232,30 @@ def quick(examples: int, **more: Any) -> Any:
 
 
 def test_each_operation_alone(world: World, api: Api, document: OpenApiSchema) -> None:
+    asked, succeeded = try_each(Scenario(world, api), document)
+    assert len(asked) == document.statistic.operations.total
+    assert len(succeeded) > len(asked) / 3  # else nothing was tried that means something
+
+
+def test_each_operation_of_resellers_alone(
+    world: World, api: Api, document: OpenApiSchema, shown: Shown
+) -> None:
     scenario = Scenario(world, api)
+    shown.secret = scenario.of_reseller()
+    asked, succeeded = try_each(scenario, document, only=OF_RESELLERS)
+    assert len(asked) > 15
+    assert len(succeeded) > len(asked) / 2
+
+
+def try_each(
+    scenario: Scenario, document: OpenApiSchema, only: Sequence[str] = ()
+) -> tuple[set[str], set[str]]:
+    """The operations that were tried, and those that succeeded at least once."""
     asked, succeeded = set[str](), set[str]()
     operations = [found.ok() for found in document.get_all_operations() if isinstance(found, Ok)]
     for operation in operations:
+        if only and operation.path.split("/")[3] not in only:
+            continue
         for mode in GenerationMode:
 
             @quick(ALONE)
@@ -209,8 +270,7 @@ def test_each_operation_alone(world: World, api: Api, document: OpenApiSchema) -
                 transaction.savepoint_rollback(here)
 
             ask()
-    assert len(asked) == document.statistic.operations.total
-    assert len(succeeded) > len(asked) / 3  # else nothing was tried that means something
+    return asked, succeeded
 
 
 def test_many_that_hang_together(world: World, api: Api, document: OpenApiSchema) -> None:

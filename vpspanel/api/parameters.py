@@ -27,10 +27,12 @@ def each(schema: Schema) -> Schema:
 
 # name -> what it takes, and what is to be known of it. Others take any text.
 QUERY: dict[str, tuple[Schema, str]] = {
+    "account": (each(ID), "Only what is of these accounts."),
     "after": (ID, "The number of an event: those that came after it, oldest first."),
     "before": (ID, "The number of an event: those before it, newest first. Not with `after`."),
     "bound_to": (_TEXT, "The server of a backup."),
     "end": (_MOMENT, "The end of the time that is asked for."),
+    "from": (_MOMENT, "The beginning of the time that is asked for."),
     "fingerprint": (_TEXT, "The MD5 fingerprint of a key."),
     "id": (each(ID), "Only those with these ids."),
     "include_deprecated": ({"type": "boolean"}, "Whether what is no longer offered is shown."),
@@ -43,10 +45,12 @@ QUERY: dict[str, tuple[Schema, str]] = {
         {**_NUMBER, "default": PER_PAGE},
         f"How many on a page; more than {MOST_PER_PAGE} are taken for {MOST_PER_PAGE}.",
     ),
+    "project": (each(ID), "Only what is of these projects."),
     "resource_id": (each(ID), "The number of what an event is about."),
     "resource_type": (each(_TEXT), "What an event is about, such as `server`."),
     "start": (_MOMENT, "The beginning of the time that is asked for."),
     "step": (_NUMBER, "Seconds between two figures, at least."),
+    "to": (_MOMENT, "The end of the time that is asked for."),
     "wait": (ID, "Seconds to wait for the end; more than 60 are taken for 60."),
 }
 

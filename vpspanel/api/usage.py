@@ -33,6 +33,7 @@ class UsageOfServers(ApiView):
         UsageShape,
         sort=COLUMNS,
         filters={"from": (), "to": (), "account": (), "project": ()},
+        needed=("from", "to"),
     )
     def get(self, request: Request) -> Response:
         """A page of servers that existed then, deleted ones included."""
