@@ -22,9 +22,11 @@ from tests.world import World, make_image, make_user, make_world
 from vpspanel.accounts.models import User
 from vpspanel.accounts.services import add_ssh_key
 from vpspanel.accounts.token_services import create_token
+from vpspanel.events.actor import SYSTEM
 from vpspanel.events.models import Event
 from vpspanel.servers import services
 from vpspanel.servers.drift import look_at_host
+from vpspanel.servers.maintenance import plan_maintenance
 from vpspanel.servers.models import Restart, StaleCopy
 from vpspanel.servers.models_announcement import Announcement
 
@@ -46,6 +48,7 @@ WRITABLE = {  # (change, add): everything else is shown only
     "servers.Announcement": (True, True),
     "servers.ServerType": (True, True),
 }
+HOUR = timedelta(hours=1)
 DELETABLE = {"servers.Announcement", "hosts.IPPool", "hosts.KnownHostKey", "hosts.Location"}
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f demo"
 
@@ -72,8 +75,10 @@ def world(transactional_db: None) -> World:
     image.save()
     assert StagedImage.objects.exists()
     Enrolment.objects.create(name="new", location=world.location, uri="fake:///new", bridge="br0")
+    now = timezone.now()
     for title in ("New prices", "New plans"):
         Announcement.objects.create(title=title, text="From May on.")
+        plan_maintenance(SYSTEM, world.host, reason=title, begins=now, ends=now + HOUR)
     for place in ("192.0.2.1", "192.0.2.2"):
         KnownHostKey.objects.create(place=place, public_key=KEY, fingerprint="SHA256:x")
     return world

@@ -153,7 +153,7 @@ def test_servers_from_before_get_theirs(world: World, large: ServerType) -> None
     work()
     before = {server.pk: periods(server) for server in Server.objects.all()}
     ServerPeriod.objects.all().delete()
-    fill = importlib.import_module("vpspanel.servers.migrations.0010_fill_server_periods").fill
+    fill = importlib.import_module("vpspanel.servers.migrations.0013_fill_server_periods").fill
     with connection.schema_editor() if connection.vendor != "sqlite" else transaction.atomic() as e:
         fill(apps, e)
     assert list(check_periods()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.auth import Whose
 from vpspanel.api.describing import answers, lists
 from vpspanel.api.images import ARCHITECTURES
 from vpspanel.api.listing import choices, named, ordered, page_of
@@ -18,6 +19,8 @@ COLUMNS = {"id": "id", "name": "name"}
 
 class Isos(ApiView):
     """Those that all customers may attach."""
+
+    whose = Whose.ANYBODY
 
     @lists(
         "List ISOs",
@@ -41,6 +44,8 @@ class Isos(ApiView):
 
 class OneIso(ApiView):
     """An ISO."""
+
+    whose = Whose.ANYBODY
 
     @answers("Get an ISO", iso=IsoShape)
     def get(self, request: Request, pk: int) -> Response:
