@@ -228,14 +228,6 @@ def planned_for(host: Host) -> list[Maintenance]:
     return list(rows.select_related("host").order_by("begins", "pk"))
 
 
-def counts(maintenance: Maintenance) -> dict[str, int]:
-    """How many servers are in which `LeavingState`."""
-    found = {state.value: 0 for state in LeavingState}
-    for state in maintenance.leaving.values_list("state", flat=True):
-        found[state] += 1
-    return found
-
-
 def _change(
     maintenance: Maintenance,
     allowed: Sequence[MaintenanceState],
