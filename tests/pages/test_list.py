@@ -89,6 +89,7 @@ def test_the_number_of_queries_does_not_grow(world: World, alice: Client, count:
     assert len(queries) == QUERIES, [query["sql"][:120] for query in queries]
 
 
+@pytest.mark.alone
 def test_a_thousand_servers_are_quick(world: World, alice: Client) -> None:
     many(world, 1000)
     alice.get(LIST)
