@@ -78,6 +78,7 @@ def world(transactional_db: None) -> World:
     now = timezone.now()
     for title in ("New prices", "New plans"):
         Announcement.objects.create(title=title, text="From May on.")
+        now += HOUR
         plan_maintenance(SYSTEM, world.host, reason=title, begins=now, ends=now + HOUR)
     for place in ("192.0.2.1", "192.0.2.2"):
         KnownHostKey.objects.create(place=place, public_key=KEY, fingerprint="SHA256:x")

@@ -18,12 +18,12 @@ from vpspanel.actions.models import Action
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM
 from vpspanel.events.models import Event
+from vpspanel.servers import draining, services
 from vpspanel.servers import maintenance as service
-from vpspanel.servers import services
 from vpspanel.servers.announcements import current_announcements
 from vpspanel.servers.draining import AFTER_FAILURE, TRIES, conduct_due
 from vpspanel.servers.models import Server
-from vpspanel.servers.models_maintenance import Leaving, Maintenance, MaintenanceState
+from vpspanel.servers.models_maintenance import Departure, Maintenance, MaintenanceState
 
 __all__ = ["clean_audit", "other"]
 
@@ -49,7 +49,7 @@ def conducted(maintenance: Maintenance, rounds: int = 12, now: datetime | None =
 
 
 def states(maintenance: Maintenance) -> dict[str, str]:
-    return dict(maintenance.leaving.values_list("server__name", "state"))
+    return dict(maintenance.departures.values_list("server__name", "state"))
 
 
 def test_a_host_is_drained_and_filled_again(world: World, other: Host) -> None:
@@ -128,7 +128,7 @@ def test_what_cannot_move_while_it_runs_is_shut_down_only_in_an_announced_window
     maintenance = planned(world, starts_in=HOUR)
     service.begin(SYSTEM, maintenance)
     assert conducted(maintenance, 2) == MaintenanceState.DRAINING
-    (row,) = Leaving.objects.all()
+    (row,) = Departure.objects.all()
     assert "It can be moved offline." in row.reason
     Maintenance.objects.update(shuts_down=True)
     service.try_again(SYSTEM, maintenance)
@@ -150,7 +150,7 @@ def test_one_that_fails_again_and_again_is_left_to_staff(world: World, other: Ho
     for _ in range(TRIES):
         conducted(maintenance, 9, now=now)
         now += AFTER_FAILURE * TRIES
-    (row,) = Leaving.objects.all()
+    (row,) = Departure.objects.all()
     assert (row.state, row.tries) == ("failed", TRIES)
     assert row.reason
     assert maintenance.state == MaintenanceState.DRAINING  # it is not empty
@@ -191,7 +191,7 @@ def test_a_server_that_was_being_built_leaves_as_well(world: World, other: Host)
     update(other, accepting=True)
     maintenance = planned(world)
     conduct_due()
-    (row,) = Leaving.objects.all()
+    (row,) = Departure.objects.all()
     assert row.reason == "It is creating."
     assert row.state == "waiting"
     work()
@@ -206,7 +206,7 @@ def test_one_that_is_deleted_meanwhile_is_no_concern(world: World, other: Host) 
     services.delete(world.alice, server.pk)
     work()
     assert conducted(maintenance, 2) == MaintenanceState.DRAINED
-    assert not Leaving.objects.exists()
+    assert not Departure.objects.exists()
 
 
 def test_only_staff_and_only_what_makes_sense(world: World) -> None:
@@ -221,10 +221,15 @@ def test_only_staff_and_only_what_makes_sense(world: World) -> None:
         with pytest.raises(Refused) as refused:
             planned(world, **{field: value})
         assert (refused.value.code, refused.value.field) == ("invalid_input", field)
-    first, second = planned(world), planned(world)
+    first, second = planned(world), planned(world, starts_in=2 * HOUR)
+    with pytest.raises(Refused, match="Another maintenance of this host is planned"):
+        planned(world)  # a double click
     service.begin(SYSTEM, first)
     with pytest.raises(Refused, match="Another maintenance"):
         service.begin(SYSTEM, second)
+    with pytest.raises(Refused, match="Another maintenance"):
+        service.drain(SYSTEM, world.host, reason="new disks", ends=now + HOUR)
+    assert Maintenance.objects.count() == 2  # what could not begin is not planned either
     with pytest.raises(Refused, match="being drained"):
         service.cancel(SYSTEM, first)
     world.host.refresh_from_db()
@@ -250,3 +255,32 @@ def test_the_outlook_takes_room_as_it_will_be_taken(
     assert any("vCPUs are free" in one.message for one in stays.obstacles)
     (off,) = [one for one in found if one.how == "offline"]
     assert any("Guests run under" in one.message for one in off.obstacles)
+
+
+def test_a_window_that_was_missed_does_not_begin_afterwards(world: World, other: Host) -> None:
+    """No monitor ran in that time: customers were told of another one."""
+    server = world.running()
+    maintenance = planned(world)
+    assert conducted(maintenance, 2, now=maintenance.ends + HOUR) == "cancelled"
+    assert current_announcements(world.alice) == []
+    lives_on(world, server, world.host, Power.RUNNING)
+
+
+def test_what_is_wrong_with_one_host_holds_up_no_other(
+    world: World, other: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = world.running()
+    third = make_host(world.location)
+    world.hosts.append(third)
+    broken = service.drain(SYSTEM, third, reason="new disks", ends=timezone.now() + HOUR)
+    maintenance = planned(world)
+    conduct = draining._conduct
+
+    def breaks(one: Maintenance, now: datetime) -> int:
+        if one.pk == broken.pk:
+            raise RuntimeError("a bug")
+        return conduct(one, now)
+
+    monkeypatch.setattr(draining, "_conduct", breaks)
+    assert conducted(maintenance) == "drained"
+    lives_on(world, server, other, Power.RUNNING)

@@ -62,20 +62,12 @@ class MaintenanceForm(forms.Form):
 
 
 def _plan(actor: Actor, host: Host, form: MaintenanceForm) -> str:
-    said = form.cleaned_data
-    now = timezone.now()
-    planned = service.plan_maintenance(
-        actor,
-        host,
-        **{
-            **said,
-            "begins": said["begins"] or now,
-            "bandwidth_mib": said["bandwidth_mib"] or 0,
-        },
-    )
-    if planned.begins <= now:
-        service.begin(actor, planned)
+    said = {**form.cleaned_data, "bandwidth_mib": form.cleaned_data["bandwidth_mib"] or 0}
+    begins = said.pop("begins")
+    if begins is None or begins <= timezone.now():
+        service.drain(actor, host, **said)
         return "Its servers begin to leave."
+    service.plan_maintenance(actor, host, begins=begins, **said)
     return "The maintenance is planned."
 
 
@@ -157,7 +149,7 @@ def _state(host: Host, current: Maintenance | None) -> dict[str, Any]:
     """The maintenance that is going on, and each of its servers."""
     context: dict[str, Any] = {"host": host, "current": current}
     if current is not None:
-        rows = list(current.leaving.select_related("server__host", "action"))
+        rows = list(current.departures.select_related("server__host", "action"))
         context["rows"] = rows
         context["done"] = sum(row.state == "done" for row in rows)
         context["stuck"] = any(row.state == "failed" or row.reason for row in rows)

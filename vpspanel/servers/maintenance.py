@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
@@ -25,7 +26,7 @@ from vpspanel.servers.models import NO_SECRETS, Lifecycle, Server
 from vpspanel.servers.models_announcement import Announcement, Severity
 from vpspanel.servers.models_maintenance import (
     OPEN,
-    LeavingState,
+    DepartureState,
     Maintenance,
     MaintenanceState,
 )
@@ -114,6 +115,7 @@ def plan_maintenance(
     if not 1 <= at_once <= MOST_AT_ONCE:
         raise Refused("invalid_input", f"Choose 1 to {MOST_AT_ONCE}.", field="at_once")
     with transaction.atomic():
+        _refuse_two_at_a_time(host, begins, ends)
         planned = Maintenance.objects.create(
             host=host,
             reason=reason,
@@ -127,6 +129,27 @@ def plan_maintenance(
             created_by=actor.user,
         )
         _record(planned, actor, "planned", f"Maintenance planned: {reason}")
+    return planned
+
+
+def _refuse_two_at_a_time(host: Host, begins: datetime, ends: datetime) -> None:
+    """Raises `Refused` if work on the host is planned for that time, such as by a double click."""
+    Host.objects.select_for_update().get(pk=host.pk)
+    others = Maintenance.objects.filter(host=host, state__in=(MaintenanceState.PLANNED, *OPEN))
+    other = others.filter(begins__lt=ends, ends__gt=begins).first()
+    if other is not None:
+        sentence = f"Another maintenance of this host is {other.get_state_display()}"
+        message = f"{sentence}, from {other.begins:%Y-%m-%d %H:%M}. Cancel or end it first."
+        raise Refused("conflict", message, field="begins")
+
+
+def drain(actor: Actor, host: Host, *, reason: str, ends: datetime, **options: Any) -> Maintenance:
+    """Plan maintenance that begins now, and begin it: both, or neither. Raises `Refused`."""
+    with transaction.atomic():
+        planned = plan_maintenance(
+            actor, host, reason=reason, begins=timezone.now(), ends=ends, **options
+        )
+        begin(actor, planned)
     return planned
 
 
@@ -197,24 +220,28 @@ def finish(actor: Actor, maintenance: Maintenance, *, restore: bool) -> None:
             Host.objects.filter(pk=maintenance.host_id).update(accepting=True)
         _silence(maintenance)
         if restore:
-            waiting = maintenance.leaving.exclude(state=LeavingState.MOVING)
-            waiting.update(state=LeavingState.WAITING, tries=0, reason="", next_try=timezone.now())
+            waiting = maintenance.departures.exclude(state=DepartureState.MOVING)
+            waiting.update(
+                state=DepartureState.WAITING, tries=0, reason="", next_try=timezone.now()
+            )
         _record(
             maintenance,
             actor,
             "finished",
             "Its servers come back" if restore else "Maintenance over; its servers stay away",
         )
-    for leaving in maintenance.leaving.filter(state=LeavingState.MOVING).select_related("server"):
+    for departure in maintenance.departures.filter(state=DepartureState.MOVING).select_related(
+        "server"
+    ):
         with suppress(Refused):  # it has arrived
-            cancel_move(actor, leaving.server)
+            cancel_move(actor, departure.server)
 
 
 def try_again(actor: Actor, maintenance: Maintenance) -> int:
     """Let all that failed or wait be tried at once, with as many tries as at first."""
     need_staff(actor)
-    left = maintenance.leaving.filter(state__in=(LeavingState.FAILED, LeavingState.WAITING))
-    return left.update(state=LeavingState.WAITING, tries=0, reason="", next_try=timezone.now())
+    left = maintenance.departures.filter(state__in=(DepartureState.FAILED, DepartureState.WAITING))
+    return left.update(state=DepartureState.WAITING, tries=0, reason="", next_try=timezone.now())
 
 
 def going_on(host: Host) -> Maintenance | None:

@@ -66,7 +66,7 @@ class Maintenance(models.Model):
         return f"{self.host} from {self.begins:%Y-%m-%d %H:%M}"
 
 
-class LeavingState(models.TextChoices):
+class DepartureState(models.TextChoices):
     """One server on its way: out while the host is drained, back while it is filled again."""
 
     WAITING = "waiting", "waits"
@@ -75,12 +75,12 @@ class LeavingState(models.TextChoices):
     FAILED = "failed", "could not be moved"
 
 
-class Leaving(models.Model):
+class Departure(models.Model):
     """A server that leaves a host for its maintenance."""
 
-    maintenance = models.ForeignKey(Maintenance, models.CASCADE, related_name="leaving")
+    maintenance = models.ForeignKey(Maintenance, models.CASCADE, related_name="departures")
     server = models.ForeignKey("servers.Server", models.CASCADE, related_name="+")
-    state = models.CharField(max_length=8, choices=LeavingState, default=LeavingState.WAITING)
+    state = models.CharField(max_length=8, choices=DepartureState, default=DepartureState.WAITING)
     reason = models.CharField(max_length=300, blank=True, help_text="Why it has not moved yet")
     tries = models.PositiveSmallIntegerField(default=0)
     next_try = models.DateTimeField(default=timezone.now)
@@ -88,9 +88,9 @@ class Leaving(models.Model):
 
     class Meta:
         ordering = ("server__name", "pk")
-        verbose_name_plural = "leaving"
+        verbose_name_plural = "departures"
         constraints = [
-            models.UniqueConstraint(fields=("maintenance", "server"), name="leaving_once")
+            models.UniqueConstraint(fields=("maintenance", "server"), name="departure_once")
         ]
 
     def __str__(self) -> str:

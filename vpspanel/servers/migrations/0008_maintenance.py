@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='Leaving',
+            name='Departure',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('state', models.CharField(choices=[('waiting', 'waits'), ('moving', 'moves'), ('done', 'has moved'), ('failed', 'could not be moved')], default='waiting', max_length=8)),
@@ -50,10 +50,10 @@ class Migration(migrations.Migration):
                 ('next_try', models.DateTimeField(default=django.utils.timezone.now)),
                 ('action', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='actions.action')),
                 ('server', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='servers.server')),
-                ('maintenance', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='leaving', to='servers.maintenance')),
+                ('maintenance', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='departures', to='servers.maintenance')),
             ],
             options={
-                'verbose_name_plural': 'leaving',
+                'verbose_name_plural': 'departures',
                 'ordering': ('server__name', 'pk'),
             },
         ),
@@ -66,7 +66,7 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(condition=models.Q(('state__in', ('draining', 'drained', 'restoring'))), fields=('host',), name='maintenance_one_of_host'),
         ),
         migrations.AddConstraint(
-            model_name='leaving',
-            constraint=models.UniqueConstraint(fields=('maintenance', 'server'), name='leaving_once'),
+            model_name='departure',
+            constraint=models.UniqueConstraint(fields=('maintenance', 'server'), name='departure_once'),
         ),
     ]

@@ -67,19 +67,16 @@ class Command(BaseCommand):
             self._begin(host, options)
 
     def _begin(self, host: Host, options: dict[str, Any]) -> None:
-        begins = timezone.now()
-        planned = service.plan_maintenance(
+        service.drain(
             ME,
             host,
             reason=options["reason"],
-            begins=begins,
-            ends=begins + timedelta(hours=options["hours"]),
+            ends=timezone.now() + timedelta(hours=options["hours"]),
             shuts_down=options["shut_down"],
             bandwidth_mib=options["bandwidth"],
             at_once=options["at_once"],
             announce=not options["quiet"],
         )
-        service.begin(ME, planned)
         self.stdout.write(f"{host} takes no new servers; those that it has begin to leave.")
 
     def _show(self, host: Host) -> None:
@@ -92,7 +89,7 @@ class Command(BaseCommand):
 
     def _tell(self, current: Maintenance) -> None:
         self.stdout.write(f"{current.host} is {current.get_state_display()}.")
-        for row in current.leaving.select_related("server__host"):
+        for row in current.departures.select_related("server__host"):
             why = f": {row.reason}" if row.reason else ""
             self.stdout.write(
                 f"{row.server.name} {row.get_state_display()}, is on {row.server.host}{why}"
