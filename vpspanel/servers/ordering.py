@@ -182,15 +182,22 @@ def order_server(
         take_public_net(server, public_net)
         action = _submit(actor, server, public_net, start=start)
         _settle_key(project, idempotency_key, server, action)
-        record_event(
-            "server.ordered",
-            f"{server.name} was ordered: {server_type.name} with {image.description}",
-            resource=("server", server.pk),
-            project_id=project.pk,
-            action_id=action.pk,
-            actor=actor,
-        )
+        _tell(actor, server, action)
     return Ordered(server, action, password)
+
+
+def _tell(actor: Actor, server: Server, action: Action) -> None:
+    bought = server.server_type.name
+    if server.image is not None:
+        bought += f" with {server.image.description}"
+    record_event(
+        "server.ordered",
+        f"{server.name} was ordered: {bought}",
+        resource=("server", server.pk),
+        project_id=server.project_id,
+        action_id=action.pk,
+        actor=actor,
+    )
 
 
 @contextlib.contextmanager
