@@ -33,11 +33,13 @@ def stage(
     get `StagingBusy`. Raises `ImageError` if the local file is missing or
     damaged (nothing is staged then), and what `Driver.upload_volume` raises.
     """
-    staged = StagedImage.objects.filter(pool=pool, sha256=image.sha256).first()
-    if staged is not None:
+    if (staged := _staged(pool, image)) is not None:
         return staged
     path = image_path(image)
     with _turn(pool, image) as turn, path.open("rb") as file:
+        # Whose turn it was may have copied it after we looked.
+        if (staged := _staged(pool, image)) is not None:
+            return staged
 
         def tell(sent: int) -> None:
             turn.keep()
@@ -57,6 +59,10 @@ def stage(
             pool=pool, sha256=image.sha256, defaults={"volume": image.volume}
         )
     return staged
+
+
+def _staged(pool: StoragePool, image: Image) -> StagedImage | None:
+    return StagedImage.objects.filter(pool=pool, sha256=image.sha256).first()
 
 
 class Turn:
