@@ -45,7 +45,7 @@ from vpspanel.webhooks.models import Delivery, Webhook
 # Rows that no address of the pages changes, whoever asks.
 UNTOUCHED: tuple[type[Model], ...] = (
     *(Account, Member, Project),
-    *(ServerType, ServerTypePrice, PrimaryIP),
+    *(ServerType, ServerTypePrice),
     *(Location, Host, StoragePool, CapacityClaim, IPPool, IPAddress),
 )
 PUBLIC, SIGNED_IN, READER, OPERATOR, ADMIN = "public", "signed in", "reader", "operator", "admin"
@@ -109,6 +109,13 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "tokens:list": (SIGNED_IN, None),
     "tokens:add": (SIGNED_IN, SIGNED_IN),
     "tokens:revoke": (ADMIN, ADMIN),
+    "addresses:list": (SIGNED_IN, None),
+    "addresses:add": (SIGNED_IN, SIGNED_IN),
+    "addresses:change": (ADMIN, ADMIN),
+    "addresses:change_protection": (ADMIN, ADMIN),
+    "addresses:assign": (ADMIN, ADMIN),
+    "addresses:unassign": (ADMIN, ADMIN),
+    "addresses:delete": (ADMIN, ADMIN),
     "groups:list": (SIGNED_IN, None),
     "groups:add": (SIGNED_IN, SIGNED_IN),
     "groups:rename": (ADMIN, ADMIN),
@@ -144,6 +151,9 @@ NO_PROJECT_OF_THEIRS = {
     ("tokens:add", "bob"),
     ("tokens:add", "olga"),
     ("tokens:add", "staff"),
+    ("addresses:add", "bob"),
+    ("addresses:add", "olga"),
+    ("addresses:add", "staff"),
     ("groups:add", "bob"),
     ("groups:add", "olga"),
     ("groups:add", "staff"),
@@ -207,6 +217,7 @@ IDS: dict[str, Callable[[], int]] = {
     "recording_id": lambda: Recording.objects.get().pk,
     "link_id": lambda: ShareLink.objects.get().pk,
     "key_id": lambda: SSHKey.objects.get().pk,
+    "ip_id": lambda: PrimaryIP.objects.order_by("pk")[0].pk,
     "group_id": lambda: PlacementGroup.objects.get().pk,
     "webhook_id": lambda: Webhook.objects.get().pk,
     "delivery_id": lambda: Delivery.objects.order_by("pk")[0].pk,
@@ -228,6 +239,7 @@ def records() -> dict[str, Any]:
         "servers": list(Server.objects.values()),
         "keys": list(SSHKey.objects.values()),
         "tokens": list(ApiToken.objects.values()),
+        "addresses": list(PrimaryIP.objects.order_by("pk").values()),
         "groups": list(PlacementGroup.objects.values()),
         "webhooks": list(Webhook.objects.values()),
         "deliveries": list(Delivery.objects.values()),

@@ -48,8 +48,8 @@ FORGED = {
 # Signed in already: these lead home.
 ONLY_FOR_VISITORS = ("account_login", "account_signup")
 # What a suspended customer may still do: end things, see what is shown once, put away what it was
-# told, and look after keys, tokens, snapshots and recordings. Nothing that is sold or runs is
-# among it.
+# told, and look after keys, tokens, addresses, snapshots and recordings. Nothing that is sold or
+# runs is among it.
 WHILE_SUSPENDED = {
     "servers:power_off",
     "servers:cancel",
@@ -65,6 +65,8 @@ WHILE_SUSPENDED = {
     "snapshots:change_protection",
     "snapshots:delete",
     "tokens:revoke",
+    "addresses:change",
+    "addresses:change_protection",
     "groups:rename",
     "groups:delete",
     "webhooks:switch",
@@ -142,4 +144,4 @@ def test_a_suspended_account_only_ends_things(world: World) -> None:
             else:
                 let_through.add(name)
             transaction.set_rollback(True)
-    assert let_through == WHILE_SUSPENDED
+    assert let_through == WHILE_SUSPENDED, let_through ^ WHILE_SUSPENDED

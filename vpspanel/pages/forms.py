@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from django import forms
@@ -10,7 +11,7 @@ from django.http import QueryDict
 from hosts.models import Image
 from vpspanel.accounts.keys import is_private_key
 from vpspanel.accounts.models import Project, SSHKey
-from vpspanel.errors import Refused
+from vpspanel.errors import NotFound, Refused
 from vpspanel.servers.images import usable_images, visible_isos
 from vpspanel.servers.models import ServerType
 
@@ -22,6 +23,22 @@ class RefusableForm(forms.Form):
         """Put the refusal beside its field, or above the form."""
         field = refusal.field if refusal.field in self.fields else None
         self.add_error(field, refusal.message)
+
+    def done(self, deed: Callable[[], object]) -> bool:
+        """True if it is complete and the service did it; else it shows why not.
+
+        Raises `NotFound`: what the page is about is not there.
+        """
+        if not self.is_valid():
+            return False
+        try:
+            deed()
+        except NotFound:
+            raise
+        except Refused as refusal:
+            self.refuse(refusal)
+            return False
+        return True
 
     def put(self, field: str, value: str) -> None:
         """Show this in a field instead of what was sent."""

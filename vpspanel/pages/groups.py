@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from vpspanel.accounts.models import Project, Role
-from vpspanel.errors import NotFound, Refused
+from vpspanel.errors import Refused
 from vpspanel.pages.actor import SignedInRequest
 from vpspanel.pages.customer import customer_page
 from vpspanel.pages.dialogs import render_dialog
@@ -67,15 +67,12 @@ def add(request: SignedInRequest) -> HttpResponse:
     """Make one."""
     project = working_project(request, Role.ADMIN)
     form = GroupForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            groups.create_group(request.actor, project=project, name=form.cleaned_data["name"])
-        except NotFound:
-            raise
-        except Refused as refusal:
-            form.refuse(refusal)
-        else:
-            return redirect("groups:list")
+
+    def deed() -> None:
+        groups.create_group(request.actor, project=project, name=form.cleaned_data["name"])
+
+    if request.method == "POST" and form.done(deed):
+        return redirect("groups:list")
     context = {"form": form, "project": project}
     return render_dialog(request, "groups/add.html", context, status=422 if form.errors else 200)
 
@@ -86,13 +83,12 @@ def rename(request: SignedInRequest, group_id: int) -> HttpResponse:
     """Call it otherwise."""
     group = _changeable(request, group_id)
     form = GroupForm(request.POST or None, initial={"name": group.name})
-    if request.method == "POST" and form.is_valid():
-        try:
-            groups.change_group(request.actor, group.pk, name=form.cleaned_data["name"])
-        except Refused as refusal:
-            form.refuse(refusal)
-        else:
-            return redirect("groups:list")
+
+    def deed() -> None:
+        groups.change_group(request.actor, group.pk, name=form.cleaned_data["name"])
+
+    if request.method == "POST" and form.done(deed):
+        return redirect("groups:list")
     context = {"form": form, "group": group}
     return render_dialog(request, "groups/rename.html", context, status=422 if form.errors else 200)
 
@@ -103,13 +99,12 @@ def join(request: SignedInRequest, group_id: int) -> HttpResponse:
     """Put a server in."""
     group = _changeable(request, group_id)
     form = JoinForm(request.POST or None, project=group.project)
-    if request.method == "POST" and form.is_valid():
-        try:
-            groups.join_group(request.actor, form.cleaned_data["server"].pk, group)
-        except Refused as refusal:
-            form.refuse(refusal)
-        else:
-            return redirect("groups:list")
+
+    def deed() -> None:
+        groups.join_group(request.actor, form.cleaned_data["server"].pk, group)
+
+    if request.method == "POST" and form.done(deed):
+        return redirect("groups:list")
     context = {"form": form, "group": group}
     return render_dialog(request, "groups/join.html", context, status=422 if form.errors else 200)
 

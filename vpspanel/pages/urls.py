@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path
 
 from vpspanel.pages import (
+    addresses,
     announcements,
     changes,
     graphs,
@@ -82,6 +83,15 @@ group_urls: list[URLPattern] = [
     path("<int:group_id>/delete/", groups.delete, name="delete"),
     path("servers/<int:server_id>/leave/", groups.leave, name="leave"),
 ]
+address_urls: list[URLPattern] = [
+    path("", addresses.list_addresses, name="list"),
+    path("add/", addresses.add, name="add"),
+    path("<int:ip_id>/change/", addresses.change, name="change"),
+    path("<int:ip_id>/change_protection/", addresses.change_protection, name="change_protection"),
+    path("<int:ip_id>/assign/", addresses.assign, name="assign"),
+    path("<int:ip_id>/unassign/", addresses.unassign, name="unassign"),
+    path("<int:ip_id>/delete/", addresses.delete, name="delete"),
+]
 snapshot_urls: list[URLPattern] = [
     path("", snapshots.list_images, name="list"),
     path(
@@ -99,6 +109,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("servers/", include((server_urls, "servers"))),
     path("keys/", include((key_urls, "keys"))),
     path("tokens/", include((token_urls, "tokens"))),
+    path("addresses/", include((address_urls, "addresses"))),
     path("groups/", include((group_urls, "groups"))),
     path("webhooks/", include((webhook_urls, "webhooks"))),
     path("snapshots/", include((snapshot_urls, "snapshots"))),
