@@ -31,6 +31,7 @@ GROUND = {
     "vpspanel.sealing",
     "vpspanel.environment",
     "vpspanel.logs",
+    "vpspanel.kept",
 }
 # Those who may talk to the machine room; billing, actions and below know no host.
 MAY_USE_HOSTS = set(SHOP[: SHOP.index("vpspanel.servers") + 1])

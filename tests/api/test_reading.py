@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from hosts.models import Image, ImageStatus
 from tests.accounts.test_keys import ED25519
@@ -17,7 +18,8 @@ from tests.api.asking import Api
 from tests.world import World, make_image
 from vpspanel.actions.models import Action
 from vpspanel.servers import services
-from vpspanel.servers.models import ServerType
+from vpspanel.servers.groups import create_group
+from vpspanel.servers.models import Leaving, PrimaryIP, Server, ServerType
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 
@@ -48,6 +50,26 @@ def test_a_server_has_every_field_that_clients_read(world: World, api: Api) -> N
     assert shown["included_traffic"] == 1024**4
     assert shown["backup_window"] is shown["iso"] is shown["placement_group"] is None
     assert shown["rescue_enabled"] is False
+
+
+def test_one_server_is_read_as_the_list_reads_it(world: World, api: Api) -> None:
+    """The one is read by statements of its own, so nothing may differ in any state."""
+    world.stopped("off", labels={"env": "prod"})
+    world.order("queued")
+    grouped, rescued, bare = world.running("a"), world.running("b"), world.running("c")
+    group = create_group(world.alice, project=world.project, name="apart")
+    Server.objects.filter(pk=grouped.pk).update(placement_group=group, protect_delete=True)
+    Server.objects.filter(pk=rescued.pk).update(rescue_enabled=True, iso=world.images[1])
+    Server.objects.filter(pk=bare.pk).update(image=None, host=None, suspended_at=timezone.now())
+    PrimaryIP.objects.filter(server=bare).update(server=None)
+    PrimaryIP.objects.filter(server=rescued, address__family=4).update(leaving=Leaving.FOR_GOOD)
+    listed = api.get("/servers")["servers"]
+    assert len(listed) == 5
+    for shown in listed:
+        with CaptureQueriesContext(connection) as queries:
+            assert api.get(f"/servers/{shown['id']}") == {"server": shown}
+        # Token, its budget, the server, what is open, addresses, prices; and who is in its group.
+        assert len(queries) <= 6 + (shown["placement_group"] is not None)
 
 
 def test_no_answer_holds_a_secret_or_says_on_which_host(world: World, api: Api) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from vpspanel.accounts.models import Account, ApiToken, Project, Role, StoredAnswer
@@ -20,6 +20,7 @@ from vpspanel.accounts.tree import projects_in
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
+from vpspanel.kept import kept
 
 TOKENS_PER_PROJECT = 50
 NETWORKS_PER_TOKEN = 20
@@ -174,12 +175,17 @@ def find_token(secret: str) -> ApiToken | None:
     """The token of that secret, with project and account, unless it has expired or is unknown."""
     if not is_secret(secret):
         return None
-    tokens = ApiToken.objects.select_related("project__account", "account").filter(
-        Q(expires__isnull=True) | Q(expires__gt=timezone.now()),
+    return next(iter(_tokens_of(digest=digest(secret), now=timezone.now())), None)
+
+
+@kept
+def _tokens_of(*, digest: str, now: datetime) -> QuerySet[ApiToken]:
+    """The one token, or none."""
+    return ApiToken.objects.select_related("project__account", "account").filter(
+        Q(expires__isnull=True) | Q(expires__gt=now),
         Q(account__isnull=True) | Q(account__is_reseller=True, account__deleted_at=None),
-        digest=digest(secret),
+        digest=digest,
     )
-    return tokens.first()
 
 
 def act_in(token: ApiToken, project_id: int) -> None:

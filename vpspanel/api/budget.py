@@ -12,12 +12,18 @@ import time
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import F, Value
-from django.db.models.functions import Greatest
+from django.db import connection
 
 from vpspanel.accounts.models import ApiToken
 
 HOUR = 3600 * 1_000_000  # microseconds
+# In SQL, because it is a part of every request: Django takes longer to write it than databases
+# to do it. (SQLite and PostgreSQL know the larger of two numbers by different names.)
+SPEND = (
+    f"UPDATE {ApiToken._meta.db_table} SET budget_full_at = "  # noqa: S608 - no foreign text
+    "CASE WHEN budget_full_at < %s THEN %s ELSE budget_full_at END + %s "
+    "WHERE id = %s AND budget_full_at <= %s"
+)
 HEADERS = {
     "RateLimit-Limit": "Requests an hour.",
     "RateLimit-Remaining": "How many of them are left.",
@@ -44,9 +50,9 @@ def spend(token: ApiToken, *, now: int | None = None) -> Budget:
     """Take one request of the budget; its `wait` is not 0 if nothing was left."""
     now = now or _now()
     price = HOUR // settings.API_REQUESTS_PER_HOUR
-    taken = ApiToken.objects.filter(pk=token.pk, budget_full_at__lte=now + HOUR - price).update(
-        budget_full_at=Greatest(F("budget_full_at"), Value(now)) + price
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(SPEND, [now, now, price, token.pk, now + HOUR - price])
+        taken = cursor.rowcount
     if taken:
         return _budget(max(token.budget_full_at, now) + price, now)
     token.refresh_from_db(fields=["budget_full_at"])

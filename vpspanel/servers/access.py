@@ -16,6 +16,7 @@ from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
+from vpspanel.kept import kept
 from vpspanel.servers.models import Leaving, Lifecycle, PrimaryIP, Server
 from vpspanel.servers.states import RULES, Verb
 
@@ -143,16 +144,66 @@ def get_server(actor: Actor, server_id: int, verb: Verb | None = None) -> Server
     Raises `NotFound` to strangers, `Refused("forbidden")` to a smaller role.
     The staff's way in is the admin, where model permissions were checked.
     """
-    servers = Server.objects.all() if acts_as_staff(actor) else _servers_of(actor)
-    servers = servers.select_related(
-        "project__account", "server_type", "image", "iso", "location", "host", "placement_group"
-    )
-    server = servers.filter(pk=server_id).first()
-    if server is None:
+    found = _one_server(actor, server_id, to_read=verb is None)
+    if not found:
         raise NotFound("server")
+    server = found[0]
     if verb is not None:
         _need_verb(actor, server, verb)
     return server
+
+
+def _one_server(actor: Actor, server_id: int, *, to_read: bool) -> list[Server]:
+    """What `_servers_of` finds with this number.
+
+    A program that only reads has just been let in with its project, so that is
+    not read again: PostgreSQL plans six joins in half the time of eight.
+    """
+    if acts_as_staff(actor):
+        return _any_server(server_id=server_id)
+    token = actor.token
+    if token is None:
+        if actor.user is None or not actor.user.is_active:
+            return []
+        return _server_of_member(server_id=server_id, user_id=actor.user.pk)
+    if token.project is None or (token.server_ids and server_id not in token.server_ids):
+        return []
+    project_id = token.project.pk
+    if not to_read:
+        return _server_of_project(server_id=server_id, project_id=project_id)
+    found = _server_of_known_project(server_id=server_id, project_id=project_id)
+    for server in found:
+        server.project = token.project
+    return found
+
+
+@kept
+def _any_server(*, server_id: int) -> QuerySet[Server]:
+    return _whole(Server.objects.filter(pk=server_id)).select_related("project__account")
+
+
+@kept
+def _server_of_member(*, server_id: int, user_id: int) -> QuerySet[Server]:
+    servers = Server.objects.filter(pk=server_id, project__members__user_id=user_id)
+    return _whole(servers).select_related("project__account")
+
+
+@kept
+def _server_of_project(*, server_id: int, project_id: int) -> QuerySet[Server]:
+    servers = Server.objects.filter(pk=server_id, project_id=project_id)
+    return _whole(servers).select_related("project__account")
+
+
+@kept
+def _server_of_known_project(*, server_id: int, project_id: int) -> QuerySet[Server]:
+    return _whole(Server.objects.filter(pk=server_id, project_id=project_id))
+
+
+def _whole(servers: QuerySet[Server]) -> QuerySet[Server]:
+    """With what verbs, pages and shapes look at, but for its project."""
+    return servers.select_related(
+        "server_type", "image", "iso", "location", "host", "placement_group"
+    ).order_by()
 
 
 def get_action(actor: Actor, action_id: int) -> Action:

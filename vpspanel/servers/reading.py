@@ -16,6 +16,7 @@ from vpspanel.actions.command import Command, registry
 from vpspanel.actions.models import FINAL_STATES, OPEN_STATES, Action, ActionState, StepRecord
 from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
+from vpspanel.kept import kept
 from vpspanel.servers.access import get_server, includes, role_of, visible_servers
 from vpspanel.servers.models import NO_SECRETS, Leaving, PrimaryIP, Server
 from vpspanel.servers.services import facts_of, may_cancel
@@ -132,12 +133,15 @@ def _rows(actor: Actor, servers: Sequence[Server]) -> list[ServerRow]:
 
 def _addresses(servers: Iterable[Server]) -> dict[int, list[PrimaryIP]]:
     by_server: dict[int, list[PrimaryIP]] = defaultdict(list)
-    addresses = PrimaryIP.objects.filter(server__in=list(servers))
-    stay = addresses.exclude(leaving=Leaving.FOR_GOOD)
-    for ip in stay.select_related("address__pool"):
+    for ip in _staying(PrimaryIP.objects.filter(server__in=list(servers))):
         if ip.server_id is not None:
             by_server[ip.server_id].append(ip)
     return by_server
+
+
+def _staying(addresses: QuerySet[PrimaryIP]) -> QuerySet[PrimaryIP]:
+    """Without those that are being given back; their pools are loaded."""
+    return addresses.exclude(leaving=Leaving.FOR_GOOD).select_related("address__pool")
 
 
 def _row(
@@ -170,14 +174,22 @@ def _allowed_to(role: Role | None, by_state: dict[Verb, str]) -> dict[Verb, str]
 def server_row(actor: Actor, server_id: int) -> ServerRow:
     """One line of the list. Raises `NotFound`."""
     server = get_server(actor, server_id)
-    action = _open_action(server)
-    return _row(server, action, _addresses([server])[server.pk], role_of(actor, server.project_id))
+    action = next(iter(_open_actions(server_id=server_id)), None)
+    addresses = _addresses_of_one(server_id=server_id)
+    return _row(server, action, addresses, role_of(actor, server.project_id))
 
 
-def _open_action(server: Server) -> Action | None:
+@kept
+def _open_actions(*, server_id: int) -> QuerySet[Action]:
+    """The one that is open, or none."""
     return Action.objects.filter(
-        resource_type="server", resource_id=server.pk, state__in=OPEN_STATES
-    ).first()
+        resource_type="server", resource_id=server_id, state__in=OPEN_STATES
+    ).order_by()
+
+
+@kept
+def _addresses_of_one(*, server_id: int) -> QuerySet[PrimaryIP]:
+    return _staying(PrimaryIP.objects.filter(server_id=server_id))
 
 
 def server_detail(actor: Actor, server_id: int) -> ServerDetail:
@@ -187,7 +199,7 @@ def server_detail(actor: Actor, server_id: int) -> ServerDetail:
     last = actions.exclude(command__in=_quiet(), state__in=FINAL_STATES).first()
     action = last if last is not None and last.is_open else None
     role = role_of(actor, server.project_id)
-    row = _row(server, action, _addresses([server])[server.pk], role)
+    row = _row(server, action, _addresses_of_one(server_id=server_id), role)
     failed = last if last is not None and last.state == ActionState.ERROR else None
     shown = row.open_action or failed
     command = registry.get(shown.command) if shown and shown.command in registry else None

@@ -6,7 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Literal, TypedDict
 
+from django.db.models import QuerySet
+
 from vpspanel.api.shapes.plain import GIB, Deprecation, Money, deprecation, money
+from vpspanel.kept import kept
 from vpspanel.servers.models import ServerType, ServerTypePrice
 
 
@@ -55,11 +58,24 @@ Prices = dict[int, list[ServerTypePrice]]
 
 def prices_of(type_ids: Iterable[int]) -> Prices:
     """The prices of these server types, by type. One query."""
-    found: Prices = defaultdict(list)
-    prices = ServerTypePrice.objects.filter(server_type__in=set(type_ids))
-    for price in prices.select_related("location").order_by("location__name"):
+    wanted, found = set(type_ids), defaultdict[int, list[ServerTypePrice]](list)
+    if len(wanted) == 1:
+        prices = _prices_of_one(type_id=wanted.pop())
+    else:
+        prices = list(_placed(ServerTypePrice.objects.filter(server_type__in=wanted)))
+    for price in prices:
         found[price.server_type_id].append(price)
     return found
+
+
+@kept
+def _prices_of_one(*, type_id: int) -> QuerySet[ServerTypePrice]:
+    return _placed(ServerTypePrice.objects.filter(server_type_id=type_id))
+
+
+def _placed(prices: QuerySet[ServerTypePrice]) -> QuerySet[ServerTypePrice]:
+    """With their locations, by name."""
+    return prices.select_related("location").order_by("location__name")
 
 
 def type_shapes(types: Iterable[ServerType]) -> list[ServerTypeShape]:
