@@ -53,7 +53,7 @@ class NewAddressForm(AddressForm):
         label="Family",
         choices=[(family.value, family.label) for family in Family],
         coerce=lambda value: Family(int(value)),
-        widget=forms.RadioSelect,
+        widget=forms.RadioSelect(attrs={"class": "form-check-input"}),
         initial=Family.V4,
     )
     location = PlaceChoice(
