@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
@@ -116,3 +118,66 @@ def test_the_error_is_shown_with_its_detail_for_staff(world: World, client: Clie
         html = client.get(page).content.decode()
         assert "disk_full" in html
         assert "&lt;pool&gt; has no room" in html
+
+
+def parked(world: World, name: str, reason: str) -> Action:
+    """An action that needs attention."""
+    action = world.order(name).action
+    Action.objects.filter(pk=action.pk).update(
+        state=ActionState.PARKED, attempt=2, detail=reason, error_code=reason.partition(":")[0]
+    )
+    return action
+
+
+def test_the_queue_says_what_where_and_why(world: World, client: Client) -> None:
+    action = parked(world, "web1", "host_degraded: Its host needs attention.")
+    ordered = Action.objects.get(pk=action.pk)
+    sign_in(client, "view_action")
+    html = client.get(reverse(LIST)).content.decode()
+    assert f'href="{reverse("admin:servers_server_change", args=[ordered.resource_id])}"' in html
+    for said in ("web1", world.host.name, "needs attention", "host_degraded", " ago"):
+        assert said in html
+    assert "Its host needs attention." in html
+    assert "alice@example.com" in html
+
+
+def test_the_queue_is_filtered_by_reason_and_host(world: World, client: Client) -> None:
+    degraded = parked(world, "web1", "host_degraded: Look.")
+    silent = parked(world, "web2", "host_unreachable: Silent.")
+    sign_in(client, "view_action")
+
+    def shown(**query: str) -> list[int]:
+        found = client.get(reverse(LIST), query).context["cl"].result_list
+        return [action.pk for action in found]
+
+    assert shown(parked_for="host_degraded") == [degraded.pk]
+    assert shown(parked_for="host") == []  # no prefix of another code
+    assert shown(open="oldest") == [degraded.pk, silent.pk]
+    assert shown(open="newest") == [silent.pk, degraded.pk]
+    assert shown(at_host=str(world.host.pk)) == [silent.pk, degraded.pk]
+    assert shown(at_host=str(world.host.pk + 1)) == []
+    Action.objects.filter(pk=degraded.pk).update(group="")  # its server is there all the same
+    assert shown(at_host=str(world.host.pk)) == [silent.pk, degraded.pk]
+    Action.objects.filter(pk=degraded.pk).update(state=ActionState.ERROR)
+    assert shown(open="oldest") == [silent.pk]
+    assert shown(parked_for="host_degraded") == []
+
+
+def test_it_asks_before_anything(world: World, client: Client) -> None:
+    action = parked(world, "web1", "host_degraded: Look.")
+    sign_in(client, "view_action", "change_action")
+    asked = act(client, "try_again", action, confirmed=False)
+    assert 'name="confirmed"' in asked
+    action.refresh_from_db()
+    assert action.state == ActionState.PARKED
+
+
+def test_the_queue_takes_as_many_queries_for_many(
+    world: World, client: Client, django_assert_max_num_queries: Any
+) -> None:
+    sign_in(client, "view_action")
+    for number in range(6):
+        parked(world, f"web{number}", f"code{number}: Look.")
+    client.get(reverse(LIST))
+    with django_assert_max_num_queries(14):
+        client.get(reverse(LIST))

@@ -67,13 +67,12 @@ class ActionAdmin(ActingAdmin):
         "command",
         "resource",
         "shown_state",
+        "since",
+        "took",
         "doing",
         "attempt",
-        "tries",
         "error",
         "actor",
-        "created",
-        "took",
     )
     list_filter = ("state", "command", "resource_type", "created")
     list_select_related = ("actor",)
@@ -138,12 +137,12 @@ class ActionAdmin(ActingAdmin):
         return self._each(request, actions, "cancel", cancel, "was cancelled")
 
     def _asked(self, request: HttpRequest, actions: QuerySet[Action], name: str) -> Answer:
-        """The question before what touches several actions or undoes one; None once answered."""
+        """The question before anything is done to them; None once it is answered."""
         chosen = list(actions.order_by("pk")[: AT_ONCE + 1])
         if len(chosen) > AT_ONCE:
             self.message_user(request, f"At most {AT_ONCE} actions at once.", messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
-        if "confirmed" in request.POST or (len(chosen) == 1 and name != "give_up"):
+        if "confirmed" in request.POST:
             return None
         context = {
             **self.admin_site.each_context(request),
@@ -200,15 +199,34 @@ class ActionAdmin(ActingAdmin):
             way,
             action.step,
             action.progress,
-            action.detail,
+            "" if action.state == ActionState.PARKED else action.detail,
         )
 
-    @admin.display(ordering="error_code")
+    @admin.display(description="why", ordering="error_code")
     def error(self, action: Action) -> SafeString | str:
-        if not action.error_code and not action.error_detail:
+        """Why it is parked or failed: the code, the words, and what only staff read."""
+        code, _, words = action.detail.partition(": ")
+        if action.state != ActionState.PARKED or not words:
+            code, words = action.error_code, action.error_message
+        if not code and not action.error_detail:
             return ""
-        detail = truncatechars(action.error_detail or action.error_message, 200)
-        return format_html('{}<span class="detail">{}</span>', action.error_code, detail)
+        return format_html(
+            '{} <span class="detail">{}</span><span class="detail">{}</span>',
+            code,
+            words,
+            truncatechars(action.error_detail, 200),
+        )
+
+    @admin.display(description="queued", ordering="created")
+    def since(self, action: Action) -> SafeString:
+        """When it was asked for; while it is open, how long ago that is."""
+        at = timezone.localtime(action.created).strftime("%Y-%m-%d %H:%M:%S")
+        if not action.is_open:
+            return format_html('<span class="nowrap">{}</span>', at)
+        age = _span(timezone.now() - action.created)
+        return format_html(
+            '<span class="nowrap">{} ago</span><span class="detail">{}</span>', age, at
+        )
 
     @admin.display(description="for staff")
     def shown_detail(self, action: Action) -> SafeString:
@@ -222,16 +240,20 @@ class ActionAdmin(ActingAdmin):
     def shown_memory(self, action: Action) -> SafeString:
         return facts(action.memory)
 
-    @admin.display
+    @admin.display(description="runs")
     def took(self, action: Action) -> str:
+        """How long it has run, or ran; also the time in which it was parked."""
         if action.started is None:
             return ""
         return _span((action.finished or timezone.now()) - action.started)
 
 
 def _span(span: timedelta) -> str:
-    """1.24 s; 3 min 20 s."""
+    """1.24 s; 3 min 20 s; 5 h 2 min; 3 d 4 h."""
     seconds = span.total_seconds()
     if seconds < 60:
         return f"{seconds:.2f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours < 1:
+        return f"{minutes} min {int(seconds % 60)} s"
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

@@ -30,6 +30,7 @@ from vpspanel.servers import (
     admin_announcements,  # noqa: F401 registers its page
     admin_drift,  # noqa: F401 - the same
     admin_loss,  # noqa: F401 - its pages register themselves
+    admin_queue,  # noqa: F401 - the same
 )
 from vpspanel.servers.admin_host import server_figures, server_graphs
 from vpspanel.servers.admin_hosts import record_changes
