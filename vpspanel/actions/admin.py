@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
@@ -62,7 +63,7 @@ class StepInline(ReadOnlyInline):
 class ActionAdmin(ActingAdmin):
     """All actions, newest first."""
 
-    list_display = (
+    list_display: tuple[str, ...] = (
         "id",
         "command",
         "resource",
@@ -74,7 +75,7 @@ class ActionAdmin(ActingAdmin):
         "error",
         "actor",
     )
-    list_filter = ("state", "command", "resource_type", "created")
+    list_filter: ClassVar[tuple[Any, ...]] = ("state", "command", "resource_type", "created")
     list_select_related = ("actor",)
     search_fields = ("=id", "=resource_id", "error_code", "error_detail", "worker", "actor__email")
     search_help_text = "An action's or a resource's id, an error code or text, a worker, a person."
