@@ -53,13 +53,17 @@ class KvmHost:
         Raises `CalledProcessError` unless `check` is False.
         """
         ran = subprocess.run(
-            [SCRIPT, "exec", str(self.dir), *command],
+            self.line_inside(*command),
             check=check,
             capture_output=True,
             text=True,
             timeout=60,
         )
         return ran.stdout
+
+    def line_inside(self, *command: str) -> list[str]:
+        """The command line that runs `command` inside, for those who run it themselves."""
+        return [str(SCRIPT), "exec", str(self.dir), *command]
 
     def libvirtd_pid(self) -> int:
         """Its number inside."""

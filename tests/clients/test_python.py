@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,19 @@ pytestmark = [pytest.mark.clients, pytest.mark.fake, pytest.mark.slow]
 VERSIONS = {"newest": "2.27.0", "oldest": "1.35.0"}
 
 
-def tour(panel: WholePanel, version: str, *, key: str) -> dict[str, Any]:
-    """What the client saw."""
+def tour(panel: WholePanel, version: str, *, key: str, ssh: Sequence[str] = ()) -> dict[str, Any]:
+    """What the client saw; also inside its guests, if `ssh` says how they are reached."""
     environment = dict(os.environ)
     if version == "oldest":
         environment["PYTHONPATH"] = str(OLDEST_CLIENT)
     script = Path(__file__).with_name("tour.py")
     endpoint = f"{panel.origin}/api/v1"
     done = subprocess.run(
-        [sys.executable, str(script), endpoint, new_token(panel, version), "tiny", key],
+        [sys.executable, str(script), endpoint, new_token(panel, version), "tiny", key, *ssh],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{panel.log.read_text()[-4000:]}"

@@ -1,19 +1,21 @@
-"""hcloud's Python client orders, uses and deletes a server that truly runs."""
+"""hcloud's own clients order, use and delete servers that truly run, and are let in over SSH."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
-from tests.accounts.test_keys import ED25519
 from tests.clients.conftest import expect_agreement
-from tests.clients.test_python import tour
+from tests.clients.test_command_line import CommandLine, Guests, life_of_a_server
+from tests.clients.test_python import VERSIONS, tour
 from tests.e2e.whole_panel import WholePanel, whole_panel
 from tests.kvm import KvmHost, kvm_host
+from tests.shell import Shell, ssh_line
 
 __all__ = ["kvm_host"]
 
@@ -34,11 +36,46 @@ def real_panel(kvm_host: KvmHost, tmp_path_factory: pytest.TempPathFactory) -> I
         expect_agreement(panel)
 
 
-def test_a_tour_of_real_guests(real_panel: WholePanel, kvm_host: KvmHost) -> None:
-    seen = tour(real_panel, "newest", key=ED25519)
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A private key; the public one is beside it."""
+    path = tmp_path / "id"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_tour_of_real_guests(
+    real_panel: WholePanel, kvm_host: KvmHost, key: Path, version: str
+) -> None:
+    public = key.with_suffix(".pub").read_text().strip()
+    ssh = kvm_host.line_inside(*ssh_line(key))
+    seen = tour(real_panel, version, key=public, ssh=ssh)
+    # As ordered, told by its user data; rebuilt; in the rescue system; back; the snapshot's copy.
+    assert seen["inside"] == ["hello", "1", "kept", "kept", "kept"]
     assert seen["power"] == ["off", "running", "running", "off", "off", "running"]
     assert seen["rebuilt"] == ["tour-two", "running", "tiny", {}]
     assert (seen["rescue"], seen["types"]) == ([True, False], ["micro", "nano"])
     assert seen["snapshot"][:2] == ["snapshot", "available"]
     assert seen["copy"] == "running"
     assert seen["gone"] == [True, "not_found"]
+
+
+class RealGuests(Guests):
+    """Looks inside, over SSH."""
+
+    def __init__(self, host: KvmHost, key: Path) -> None:
+        self._host, self._key = host, key
+
+    def see(self, address: str, hostname: str, command: str, expected: str) -> None:
+        """The same, truly."""
+        shell = Shell(self._host, self._key, address)
+        shell.wait_for(hostname)
+        assert shell.run(command) == expected
+
+
+def test_the_command_line_and_real_guests(
+    real_panel: WholePanel, kvm_host: KvmHost, key: Path, tmp_path: Path
+) -> None:
+    cli = CommandLine(real_panel, tmp_path)
+    life_of_a_server(cli, key.with_suffix(".pub"), RealGuests(kvm_host, key))

@@ -1,12 +1,14 @@
 """A tour of everything with hcloud's own Python client, whichever version is on the path.
 
-It runs as a process of its own, `tour.py ENDPOINT TOKEN IMAGE PUBLIC-KEY`, and prints what it saw
-as JSON. It knows nothing of the panel.
+It runs as a process of its own, `tour.py ENDPOINT TOKEN IMAGE PUBLIC-KEY [SSH…]`, and prints what
+it saw as JSON. It knows nothing of the panel. `SSH…` is how a command line begins that reaches
+guests with that key; without it they are simulated, and nobody looks inside.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -16,8 +18,8 @@ from typing import Any
 from hcloud import APIException, Client
 from hcloud.actions import ActionFailedException
 
-ENDPOINT, TOKEN, IMAGE, PUBLIC_KEY = sys.argv[1:5]
-USER_DATA = "#cloud-config\nwrite_files:\n- {path: /root/tour, content: hello}\n"
+ENDPOINT, TOKEN, IMAGE, PUBLIC_KEY, *SSH = sys.argv[1:]
+USER_DATA = "#cloud-config\nruncmd:\n- echo hello > /root/tour\n"
 # Two versions, two sets of types: none.
 client: Any = Client(token=TOKEN, api_endpoint=ENDPOINT, poll_interval=0.3)
 seen: dict[str, Any] = {"version": version("hcloud")}
@@ -40,6 +42,19 @@ def refused(call: Any, *args: Any, **kwargs: Any) -> str:
 def status() -> str:
     """Of the server, asked anew."""
     return str(client.servers.get_by_id(server.id).status)
+
+
+def inside(address: str, hostname: str, command: str) -> str:
+    """What the command prints in the guest, once the system that is called so answers."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        line = [*SSH, f"root@{address}", f"hostname; {command}"]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        name, _, said = done.stdout.partition("\n")
+        if name == hostname:
+            return said.strip()
+        time.sleep(0.5)
+    return f"{hostname} does not answer at {address}"
 
 
 location = client.locations.get_all()[0]
@@ -91,7 +106,10 @@ seen["server"] = [
     if hasattr(server.public_net.ipv4, "id")
     else True,
 ]
-seen["address"] = server.public_net.ipv4.ip
+seen["address"] = address = server.public_net.ipv4.ip
+if SSH:
+    told = "until [ -e /root/tour ]; do sleep 1; done; cat /root/tour"
+    seen["inside"] = [inside(address, "tour", told)]
 seen["addresses"] = sorted(ip.type for ip in client.primary_ips.get_all())
 seen["selected"] = [s.name for s in client.servers.get_all(label_selector="env in (test)")]
 seen["not selected"] = [s.name for s in client.servers.get_all(label_selector="env!=test")]
@@ -107,6 +125,13 @@ seen["protected"] = [refused(server.delete), refused(server.rebuild, image)]
 done(server.change_protection(delete=False, rebuild=False))
 
 done(server.rebuild(image))
+if SSH:
+    seen["inside"].append(inside(address, "tour", "echo kept > /root/marker; sync; nproc"))
+    done(server.enable_rescue(type="linux64", ssh_keys=[key.id]))
+    done(server.reset())
+    seen["inside"].append(inside(address, "rescue", "mount /dev/vdb1 /mnt; cat /mnt/root/marker"))
+    done(server.reset())
+    seen["inside"].append(inside(address, "tour", "cat /root/marker"))
 server = server.update(name="tour-two", labels={})
 seen["rebuilt"] = [server.name, server.status, server.image.name, server.labels]
 seen["commands"] = sorted({action.command for action in server.get_actions()})
@@ -178,6 +203,8 @@ seen["snapshot"] = [image.type, image.status, image.description, image.labels]
 copy = client.servers.create(name="copy", server_type=plan, image=image, ssh_keys=[key])
 copy.action.wait_until_finished()
 seen["copy"] = client.servers.get_by_id(copy.server.id).status
+if SSH:
+    seen["inside"].append(inside(copy.server.public_net.ipv4.ip, "copy", "cat /root/marker"))
 done(copy.server.delete())
 image.delete()
 

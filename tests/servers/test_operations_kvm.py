@@ -21,6 +21,7 @@ from tests.audit import assert_clean
 from tests.kvm import KvmHost, kvm_host
 from tests.servers.real_world import real
 from tests.servers.test_isos import iso_file, make_iso
+from tests.shell import ANSWERS_WITHIN, Shell
 from tests.world import World, due_now, make_plan, work
 from vpspanel.accounts.models import SSHKey
 from vpspanel.accounts.services import add_ssh_key
@@ -40,36 +41,10 @@ __all__ = ["kvm_host", "real"]
 
 pytestmark = pytest.mark.qemu
 
-ANSWERS_WITHIN = 120.0
 
-
-class Shell:
-    """Root's shell in the guest of one server, over SSH from its host."""
-
-    def __init__(self, host: KvmHost, key: Path, server: Server) -> None:
-        self._host = host
-        address = server.primary_ips.get(address__family=4).address.address
-        options = [
-            *("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes"),
-            *("ConnectTimeout=5", "LogLevel=ERROR"),
-        ]
-        named = [f"-o{option}" for option in options]
-        self._line = ["ssh", "-i", str(key), *named, f"root@{address}"]
-
-    def run(self, command: str) -> str:
-        """What the command prints; it must succeed."""
-        return self._host.exec(*self._line, command).strip()
-
-    def says(self) -> str:
-        """How the system is called; empty if it does not answer."""
-        return self._host.exec(*self._line, "hostname", check=False).strip()
-
-    def wait_for(self, hostname: str) -> None:
-        """Until the system that is called so answers."""
-        until = time.monotonic() + ANSWERS_WITHIN
-        while self.says() != hostname:
-            assert time.monotonic() < until, f"{hostname} does not answer"
-            time.sleep(0.5)
+def shell_of(host: KvmHost, key: Path, server: Server) -> Shell:
+    """Root's shell in the guest of one server."""
+    return Shell(host, key, server.primary_ips.get(address__family=4).address.address)
 
 
 @pytest.fixture
@@ -129,7 +104,7 @@ def test_rescue_a_larger_plan_and_a_snapshot(
     do: Callable[[Callable[..., Action], Server], None],
 ) -> None:
     server = real.running("web", ssh_keys=[key])
-    shell = Shell(kvm_host, key_file, server)
+    shell = shell_of(kvm_host, key_file, server)
     shell.wait_for("web")
     shell.run("echo kept > /root/marker && sync")
 
@@ -168,7 +143,7 @@ def test_rescue_a_larger_plan_and_a_snapshot(
     assert image.size_bytes < 200 * 1024**2
     do(services.delete, server)
     twin = real.running("twin", image=image, server_type=large, ssh_keys=[key])
-    shell = Shell(kvm_host, key_file, twin)
+    shell = shell_of(kvm_host, key_file, twin)
     shell.wait_for("twin")
     assert shell.run("cat /root/marker") == "kept"
     do(services.delete, twin)
@@ -184,7 +159,7 @@ def test_a_guest_gets_another_address_and_keeps_the_rest(
     do: Callable[[Callable[..., Action], Server], None],
 ) -> None:
     server = real.running("web", ssh_keys=[key])
-    first = Shell(kvm_host, key_file, server)
+    first = shell_of(kvm_host, key_file, server)
     first.wait_for("web")
     first.run("echo kept > /root/marker && sync")
     do(services.power_off, server)
@@ -196,7 +171,7 @@ def test_a_guest_gets_another_address_and_keeps_the_rest(
     assert bought.action is not None
     finish(bought.action)
     do(services.power_on, server)
-    second = Shell(kvm_host, key_file, server)
+    second = shell_of(kvm_host, key_file, server)
     second.wait_for("web")
     addresses = second.run("ip -o addr show dev eth0")
     assert f"{bought.ip}/24" in addresses
@@ -233,7 +208,7 @@ def test_a_guest_boots_from_an_iso_and_then_from_its_disk(
     assert_clean()
     do(detach_iso, server)
     do(services.reset, server)
-    shell = Shell(kvm_host, key_file, server)
+    shell = shell_of(kvm_host, key_file, server)
     shell.wait_for("web")
     assert "sr0" not in shell.run("cat /proc/partitions")
     assert "cdrom" not in kvm_host.exec("virsh", "dumpxml", str(server.uuid))
@@ -251,7 +226,7 @@ def test_a_suspended_guest_is_shut_down_and_starts_with_what_it_had(
     real: World, kvm_host: KvmHost, tiny: Image, key: SSHKey, key_file: Path
 ) -> None:
     server = real.running("kept", ssh_keys=[key])
-    shell = Shell(kvm_host, key_file, server)
+    shell = shell_of(kvm_host, key_file, server)
     shell.wait_for("kept")
     shell.run("echo mine > /root/file && sync")
     suspend_server(SYSTEM, server.pk, reason="An invoice is overdue.")

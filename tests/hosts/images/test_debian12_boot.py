@@ -65,7 +65,8 @@ def test_a_customer_finds_debian(tmp_path: Path, debian: BuiltImage) -> None:
         host_key = ssh(guest, key, "cat /etc/ssh/ssh_host_ed25519_key.pub && rm /root/ran")
         guest.qmp("system_powerdown")
         guest.seconds_until_off(PATIENCE)
-    assert cost_of_prompt < 90
+    # Less than 90 on an idle machine; who shares a core with others is charged for more.
+    assert cost_of_prompt < 150
     # Other addresses in the seed, and the same instance: at the next boot they are the guest's, and
     # nothing else is done again.
     network = yaml.safe_dump(NETWORK).replace("fd00:5::1/64", "fd00:6::1/64").encode()

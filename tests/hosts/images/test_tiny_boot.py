@@ -57,7 +57,8 @@ def test_a_customer_finds_a_real_system(tmp_path: Path, tiny: BuiltImage) -> Non
         assert guest.shell("dropbearkey -y -f /etc/dropbear/ed25519 | grep ssh-") == fingerprint
         guest.qmp("system_powerdown")
         assert guest.seconds_until_off(PATIENCE) < 30
-    assert cost_of_prompt < 10
+    # Less than 10 on an idle machine; who shares a core with others is charged for more.
+    assert cost_of_prompt < 15
 
 
 def test_ssh_with_a_key_and_without_a_seed_afterwards(tmp_path: Path, tiny: BuiltImage) -> None:
