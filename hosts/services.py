@@ -53,10 +53,8 @@ def claim_capacity(
     # Orders that come at once all see the same best host. Each first takes the best one that nobody
     # else is just taking; only when all that fit are busy does it wait for its turn.
     if connection.vendor == "postgresql":
-        with contextlib.suppress(_NoRoom), transaction.atomic(), _spread_taken_is_no_room():
-            claim = take_best(owner, need, location, image, spread)
-            if claim is None:
-                raise _NoRoom
+        claim = take_best(owner, need, location, image, spread)
+        if claim is not None:
             return claim
     for _ in range(ROUNDS):
         found = rank(best(location, need, image=image, spread=spread), need)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from hosts.models import Host, StoragePool
+from hosts.models import CapacityClaim, Host, StoragePool
 from hosts.placement import Need
 from hosts.services import claim_capacity, grow_claim
 from tests.world import World, make_host
@@ -129,6 +130,42 @@ def test_a_host_that_somebody_is_just_taking_is_not_waited_for(world: World) -> 
         thread, errors = in_thread(order)
         thread.join(30)
         assert (claims, errors) == ([other.pk], [])
+
+
+def test_who_loses_a_host_to_its_spread_holds_nothing_there(world: World) -> None:
+    """Two pools, so that two orders of one spread get as far as the claim on one host."""
+    best, other = world.host, make_host(world.location)
+    StoragePool.objects.create(host=best, name="second", path="/second", limit_gib=1000)
+    Host.objects.filter(pk=other.pk).update(memory_limit_mib=4096)  # so that `best` comes first
+    need, spread, claims = need_of(world.plan), uuid4(), list[CapacityClaim]()
+
+    def order() -> None:
+        with transaction.atomic():
+            claims.append(claim_capacity(uuid4(), need, location=world.location, spread=spread))
+
+    with transaction.atomic():
+        first = claim_capacity(uuid4(), need, location=world.location, spread=spread)
+        thread, errors = in_thread(order)
+        somebody_waits()
+    thread.join()
+    assert errors == []
+    assert [first.host_id, *(claim.host_id for claim in claims)] == [best.pk, other.pk]
+    assert sum(best.pools.values_list("used_gib", flat=True)) == need.disk_gib
+    assert Host.objects.get(pk=best.pk).memory_used_mib == need.memory_mib
+
+
+def test_choosing_and_claiming_is_one_statement(world: World) -> None:
+    """Without a savepoint; what it cannot have expected is raised all the same."""
+    owner, need = uuid4(), need_of(world.plan)
+    with transaction.atomic(), CaptureQueriesContext(connection) as queries:
+        claim = claim_capacity(owner, need, location=world.location)
+    assert len(queries) == 1
+    assert claim == CapacityClaim.objects.get(owner=owner)
+    stored = CapacityClaim.objects.values().get(owner=owner)
+    assert {name: getattr(claim, name) for name in stored} == stored
+    with pytest.raises(IntegrityError, match="owner"), transaction.atomic():
+        claim_capacity(owner, need, location=world.location)
+    assert Host.objects.get(pk=world.host.pk).memory_used_mib == need.memory_mib
 
 
 def change_without_waiting(host: Host, need: Need) -> None:
