@@ -127,7 +127,7 @@ def _order(location: Location) -> float:
 
 
 def _bare_order(location: Location) -> float:
-    """The same statement for the same order, without a model and without a savepoint."""
+    """The same statement for the same order, without a model."""
     values = values_for(uuid4(), NEED, location, None, None)
     started = time.perf_counter()
     with transaction.atomic(), connection.cursor() as cursor:
