@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
 
-def all_addresses() -> Iterator[tuple[str, str]]:
-    """(name with its name space, route) of each."""
-    yield from _walk(get_resolver().url_patterns, "", "")
+@cache
+def all_addresses() -> tuple[tuple[str, str], ...]:
+    """(name with its name space, route) of each; walked once, for the map never changes."""
+    return tuple(_walk(get_resolver().url_patterns, "", ""))
 
 
 def _walk(
