@@ -314,6 +314,9 @@ class Image(models.Model):
     owner = models.UUIDField(null=True, blank=True, help_text="The project of a private image")
     created_from_id = models.BigIntegerField(null=True, help_text="The server it is a copy of")
     created_from_name = models.CharField(max_length=63, blank=True)
+    created_from_instance = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Whom cloud-init on it takes itself for, if it is known"
+    )
     labels = models.JSONField(default=dict, blank=True)
     protect_delete = models.BooleanField(default=False)
     deprecated = models.DateTimeField(null=True, blank=True)

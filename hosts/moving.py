@@ -12,8 +12,9 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import F
 
-from hosts.models import CapacityClaim, Host, StoragePool
-from hosts.placement import Need
+from hosts.models import CapacityClaim, Host, Image, StoragePool
+from hosts.placement import Candidate, Need, rank
+from hosts.room import best
 from hosts.services import claim_in, release_capacity
 
 
@@ -34,6 +35,14 @@ def hold_beside(owner: UUID, held_by: UUID, pool_id: int) -> CapacityClaim:
     disk_gib = 0 if is_same_storage(claim.pool, pool) else claim.disk_gib
     need = Need(claim.vcpus, claim.memory_mib, disk_gib)
     return claim_in(pool, held_by, need, spread=claim.spread)
+
+
+def places_elsewhere(owner: UUID, tags: frozenset[str], image: Image) -> list[Candidate]:
+    """Where a disk made from `image` could take the owner's place, best first. Two queries."""
+    claim = CapacityClaim.objects.select_related("host__location").get(owner=owner)
+    need = Need(claim.vcpus, claim.memory_mib, claim.disk_gib, tags)
+    found = best(claim.host.location, need, image=image, spread=claim.spread)
+    return rank([one for one in found if one.host_id != claim.host_id], need)
 
 
 def take_over(owner: UUID, held_by: UUID) -> bool:

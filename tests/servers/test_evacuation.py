@@ -114,9 +114,9 @@ def test_who_stays_and_why(world: World, django_assert_max_num_queries: Any) -> 
     done = evacuated(world)
     reasons = {one.server.name: one.reason for one in done.stays}
     assert done.actions == []
-    assert "no backup" in reasons["local"]
+    assert "no snapshot" in reasons["local"]
     assert "power_off" in reasons["busy"]
-    with django_assert_max_num_queries(3):
+    with django_assert_max_num_queries(4):
         assert len(evacuation.plan(world.host).stays) == 2
 
 

@@ -26,6 +26,7 @@ from vpspanel.servers.models import Server
 from vpspanel.servers.moving import cancel_move, move_server, moving_choices, moving_obstacles
 from vpspanel.servers.services import facts_of
 from vpspanel.servers.states import shown_status
+from vpspanel.servers.suspending import suspend_server
 
 __all__ = ["clean_audit", "other"]
 
@@ -81,6 +82,17 @@ def test_a_running_one_is_shut_down_and_started_for_an_offline_move(
     lives_on(world, server, other, Power.RUNNING)
     assert world.driver(other).guest_record(server.uuid).boots == 1
     assert server.power_wanted == "on"
+
+
+def test_what_is_suspended_while_it_is_carried_is_not_started(world: World, other: Host) -> None:
+    server = world.running()
+    action = move_server(SYSTEM, server, how="offline")
+    suspend_server(SYSTEM, server.pk, reason="unpaid")
+    wait_until(lambda: ended(action, 1).state != ActionState.RUNNING, 30, "it has ended")
+    assert action.state == ActionState.SUCCESS, action.error_detail
+    lives_on(world, server, other, Power.OFF)
+    assert world.driver(other).guest_record(server.uuid).boots == 0
+    assert server.power_wanted == "on"  # for when the suspension is lifted
 
 
 def test_only_staff(world: World, other: Host) -> None:

@@ -121,6 +121,11 @@ class FencingForm(forms.Form):
         max_length=400,
         help_text="For example: power cut at PDU 3, outlet 7. It is recorded.",
     )
+    from_copies = forms.BooleanField(
+        label="Also restart servers whose disks are lost, from their newest snapshots",
+        required=False,
+        help_text="What they have written since then stays on the lost disks.",
+    )
 
 
 def evacuation_page(request: HttpRequest, host_id: int) -> HttpResponse:
@@ -128,7 +133,10 @@ def evacuation_page(request: HttpRequest, host_id: int) -> HttpResponse:
     if not request.user.has_perms(("hosts.change_host", "servers.change_server")):
         raise PermissionDenied
     host = get_object_or_404(Host, pk=host_id)
+    plan = evacuation.plan(host)
     form = FencingForm(request.POST or None)
+    if not plan.restores:
+        del form.fields["from_copies"]
     if request.method == "POST" and form.is_valid():
         try:
             done = evacuation.evacuate(staff_actor(request), host, **form.cleaned_data)
@@ -143,6 +151,6 @@ def evacuation_page(request: HttpRequest, host_id: int) -> HttpResponse:
         **admin.site.each_context(request),
         "title": f"Evacuate {host}",
         "form": form,
-        "plan": evacuation.plan(host),
+        "plan": plan,
     }
     return render(request, "admin/servers/evacuate.html", context)

@@ -213,7 +213,7 @@ def _recount_account(pk: int) -> bool:
 def check_claims() -> Iterator[Finding]:
     """Every claim has a live server, and every live server its claim, of its size and place."""
     owners = live_servers().filter(uuid=OuterRef("owner"))
-    moves = Action.objects.filter(command="migrate", state__in=OPEN_STATES)
+    moves = Action.objects.filter(command__in=("migrate", "restore"), state__in=OPEN_STATES)
     held = [args["held_by"] for args in moves.values_list("args", flat=True)]
     ownerless = CapacityClaim.objects.filter(~Exists(owners)).exclude(owner__in=held)
     for claim in ownerless.select_related("host"):

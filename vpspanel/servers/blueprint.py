@@ -134,7 +134,7 @@ class Blueprint:
 
     def _meta_data(self) -> Mapping[str, Any]:
         return {
-            "instance-id": f"{self.server.uuid}-{self.server.disk_generation}",
+            "instance-id": f"{self.server.uuid}-{self.server.instance}",
             "local-hostname": self.server.name,
             "public-keys": list(self.server.authorized_keys),
         }

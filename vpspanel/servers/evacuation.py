@@ -1,4 +1,4 @@
-"""Leaving a host that is lost: its servers are restarted elsewhere from shared storage.
+"""Leaving a host that is lost: its servers are restarted elsewhere, from shared storage or a copy.
 
 Only after staff have confirmed that the host is fenced: that it cannot run
 anything any more, because it has no power or no way to the storage. The panel
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from django.db import transaction
 
 from hosts.errors import NoCapacity
-from hosts.models import Host, HostStatus, StoragePool
+from hosts.models import Host, HostStatus, Image, StoragePool
 from hosts.placement import tags_of
 from hosts.relocation import move_claim, places_beside
 from vpspanel.actions import services as actions
@@ -23,12 +24,17 @@ from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
 from vpspanel.servers.models import Lifecycle, Server
+from vpspanel.servers.restoring import copied_at, newest_copies, restore
 
 SHORTEST_REASON = 5  # characters in which somebody can say how a host was fenced
 
 LOCAL = (
-    "Its disk lies on this host only, in the pool {pool}. It comes back with the host: "
-    "there is no backup to restore it from, because this panel makes none yet."
+    "Its disk lies on this host only, in the pool {pool}, and there is no snapshot of it to "
+    "restart it from. It comes back with the host."
+)
+HAS_COPY = (
+    "Its disk lies on this host only. It can be restarted from its newest snapshot, {copy}, if "
+    "you choose so."
 )
 NOT_IN_USE = "It is being created or deleted. What that needs of the host has to be given up first."
 BUSY = "Its action {command} is still open. Give it up in the list of actions, then evacuate again."
@@ -45,11 +51,28 @@ class Stays:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """A server whose disk is lost, and the newest copy of it."""
+
+    server: Server
+    image: Image
+
+    @property
+    def copy(self) -> str:
+        """The copy and its time, as people read it."""
+        return copied_at(self.image)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What an evacuation would do. `refusal` says why it may not happen at all, "" if it may."""
+    """What an evacuation would do. `refusal` says why it may not happen at all, "" if it may.
+
+    `moves` run on from shared storage, `restores` can be restarted from a copy.
+    """
 
     host: Host
     moves: Sequence[Server]
+    restores: Sequence[Restored]
     stays: Sequence[Stays]
     refusal: str = ""
 
@@ -63,7 +86,7 @@ class Evacuated:
 
 
 def plan(host: Host) -> Plan:
-    """Who could leave the host, in three queries. Room for each is looked for when it leaves."""
+    """Who could leave the host, in four queries. Room for each is looked for when it leaves."""
     servers = list(
         Server.objects.filter(host=host)
         .exclude(lifecycle=Lifecycle.DELETED)
@@ -79,20 +102,26 @@ def plan(host: Host) -> Plan:
             state__in=OPEN_STATES,
         )
     }
+    copies = newest_copies(servers)
     moves: list[Server] = []
+    restores: list[Restored] = []
     stays: list[Stays] = []
     for server in servers:
-        reason = _why_it_stays(server, pools.get(server.pool), opened.get(server.pk))
-        if reason:
+        pool, copy = pools.get(server.pool), copies.get(server.pk)
+        is_shared = pool is not None and bool(pool.shared_id)
+        reason = _why_it_stays(server, opened.get(server.pk))
+        if not is_shared and copy is None:
+            stays.append(Stays(server, LOCAL.format(pool=server.pool)))
+        elif reason:
             stays.append(Stays(server, reason))
-        else:
+        elif is_shared:
             moves.append(server)
-    return Plan(host, moves, stays, _refusal(host))
+        elif copy is not None:
+            restores.append(Restored(server, copy))
+    return Plan(host, moves, restores, stays, _refusal(host))
 
 
-def _why_it_stays(server: Server, pool: StoragePool | None, action: Action | None) -> str:
-    if pool is None or not pool.shared_id:
-        return LOCAL.format(pool=server.pool)
+def _why_it_stays(server: Server, action: Action | None) -> str:
     if server.lifecycle != Lifecycle.ACTIVE:
         return NOT_IN_USE
     if action is not None and not actions.gives_way(action):
@@ -106,11 +135,15 @@ def _refusal(host: Host) -> str:
     return f"{host} is {host.get_status_display()}. Only a host that does not answer is evacuated."
 
 
-def evacuate(actor: Actor, host: Host, *, confirmed_name: str, fenced: str) -> Evacuated:
+def evacuate(
+    actor: Actor, host: Host, *, confirmed_name: str, fenced: str, from_copies: bool = False
+) -> Evacuated:
     """Restart elsewhere what can be; may be repeated for those that stayed.
 
     `confirmed_name` is the host's name as staff typed it, `fenced` how it was
-    fenced. Both are recorded. Raises `Refused`; then nothing has moved.
+    fenced. Both are recorded. With `from_copies` also what lies on the host's
+    own disks, from the newest copy of each: what was written since is not on
+    it. Raises `Refused`; then nothing has moved.
     """
     how = fenced.strip()
     if confirmed_name.strip() != host.name:
@@ -128,10 +161,17 @@ def evacuate(actor: Actor, host: Host, *, confirmed_name: str, fenced: str) -> E
     _confirm(actor, host, how)
     found = plan(host)
     stays = list(found.stays)
+    begins = [(server, partial(_leave, actor, server)) for server in found.moves]
+    if from_copies:
+        begins += [
+            (one.server, partial(restore, actor, one.server, one.image)) for one in found.restores
+        ]
+    else:
+        stays += [Stays(one.server, HAS_COPY.format(copy=one.copy)) for one in found.restores]
     begun: list[Action] = []
-    for server in found.moves:
+    for server, begin in begins:
         try:
-            begun.append(_leave(actor, server))
+            begun.append(begin())
         except Refused as refusal:
             stays.append(Stays(server, refusal.message))
     return Evacuated(begun, stays)

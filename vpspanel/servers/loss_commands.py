@@ -3,7 +3,26 @@
 from __future__ import annotations
 
 from vpspanel.actions.command import Command, Step, registry
-from vpspanel.servers import evacuation_steps, stale_steps
+from vpspanel.servers import evacuation_steps, restoring_steps, stale_steps
+
+FILTER = Step(
+    "define_network_filter",
+    "Guarding its addresses",
+    evacuation_steps.define_filter_there,
+    evacuation_steps.delete_filter_there,
+)
+DEFINE = Step(
+    "define_domain",
+    "Describing it to the other host",
+    evacuation_steps.define_there,
+    evacuation_steps.undefine_there,
+)
+START = Step(
+    "start_domain",
+    "Starting",
+    evacuation_steps.start_there,
+    evacuation_steps.stop_there,
+)
 
 EVACUATE = registry.add(
     Command(
@@ -14,27 +33,43 @@ EVACUATE = registry.add(
         deadline=300,
         steps=(
             Step("find_disks", "Looking for its disk", evacuation_steps.find_disks),
-            Step(
-                "define_network_filter",
-                "Guarding its addresses",
-                evacuation_steps.define_filter_there,
-                evacuation_steps.delete_filter_there,
-            ),
-            Step(
-                "define_domain",
-                "Describing it to the other host",
-                evacuation_steps.define_there,
-                evacuation_steps.undefine_there,
-            ),
-            Step(
-                "start_domain",
-                "Starting",
-                evacuation_steps.start_there,
-                evacuation_steps.stop_there,
-            ),
+            FILTER,
+            DEFINE,
+            START,
             Step("settle", "Changing over", evacuation_steps.settle_there, settles=True),
         ),
         on_error=evacuation_steps.give_claim_back,
+    )
+)
+
+RESTORE = registry.add(
+    Command(
+        "restore",
+        title="Restart from a snapshot on another host",
+        done="Restarted from a snapshot on another host",
+        failed="It could not be restarted from a snapshot",
+        deadline=3600,
+        steps=(
+            Step("check_host", "Looking at the other host", restoring_steps.check_there),
+            Step("stage_image", "Copying the snapshot to it", restoring_steps.stage_there),
+            Step(
+                "create_disk",
+                "Creating the disk",
+                restoring_steps.create_disk_there,
+                restoring_steps.delete_volumes_there,
+            ),
+            Step(
+                "create_seed",
+                "Writing the first-boot data",
+                restoring_steps.create_seed_there,
+                restoring_steps.delete_volumes_there,
+            ),
+            FILTER,
+            DEFINE,
+            START,
+            Step("settle", "Changing over", restoring_steps.settle_restored, settles=True),
+        ),
+        on_error=restoring_steps.let_go,
     )
 )
 

@@ -157,6 +157,11 @@ class Server(models.Model):
     disk_generation = models.PositiveIntegerField(
         default=FIRST_DISK, help_text="Part of the disk's name; a rebuild makes the next one"
     )
+    restored_instance = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="Of a disk made from a copy of its own: whom cloud-init on it takes itself for",
+    )
 
     adopted_name = models.CharField(
         max_length=128, blank=True, help_text="Of a guest that was taken over: its name on its host"
@@ -254,6 +259,16 @@ class Server(models.Model):
         if self.suspended_at is not None:
             return self.suspended_reason
         return self.project.account.suspended_reason
+
+    @property
+    def should_run(self) -> bool:
+        """It is wanted on, and not suspended."""
+        return self.power_wanted == PowerWanted.ON and not self.is_suspended
+
+    @property
+    def instance(self) -> int:
+        """Which instance it is to cloud-init, for which each new system is another one."""
+        return self.restored_instance or self.disk_generation
 
     @property
     def has_adopted_disk(self) -> bool:

@@ -64,7 +64,7 @@ MIGRATE = registry.add(
             Step(
                 "observe",
                 "Looking whether it runs",
-                power_steps.observe_running,
+                moving_steps.observe_there,
                 when=moving_steps.stops,
             ),
             Step("clear_source", "Clearing its old host", moving_steps.clear_source),

@@ -67,7 +67,7 @@ class Move:
 def move_of(context: Context) -> Move:
     """The move, loaded fresh from the records."""
     args = context.action.args
-    server = Server.objects.select_related("host", "image", "project").get(
+    server = Server.objects.select_related("host", "image", "project__account").get(
         pk=context.action.resource_id
     )
     pools = StoragePool.objects.select_related("host").in_bulk(
@@ -123,7 +123,21 @@ def clear(move: Move) -> None:
         move.source.driver.delete_filter(move.source.server.filter_name)
 
 
+def found_of_it(site: Site, *, files: bool = True) -> list[str]:
+    """What of the server lies on that host: guest, filter and, with `files`, its volumes."""
+    prefix = f"vps-{site.server.uuid}"
+    found = [name for name in site.driver.filters() if name.startswith(prefix)]
+    if site.driver.domain(site.server.uuid) is not None:
+        found.append(f"a guest {site.server.uuid}")
+    if files:
+        volumes = site.driver.volumes(site.server.pool)
+        names = (volume.name.removeprefix(UNFINISHED) for volume in volumes)
+        found += [name for name in names if name.startswith(prefix)]
+    return found
+
+
 def delete_volumes(site: Site) -> None:
+    """Nothing of the server lies in its pool on that host."""
     prefix = f"vps-{site.server.uuid}-"
     for volume in site.driver.volumes(site.server.pool):
         if volume.name.removeprefix(UNFINISHED).startswith(prefix):

@@ -26,7 +26,16 @@ from vpspanel.actions.models import Action
 from vpspanel.servers.booting import define_wanted, start_own
 from vpspanel.servers.models import PowerSeen
 from vpspanel.servers.moving_facts import LIVE, OFFLINE, Place
-from vpspanel.servers.moving_site import UNFINISHED, Move, clear, delete_volumes, move_of, settle
+from vpspanel.servers.moving_site import (
+    UNFINISHED,
+    Move,
+    clear,
+    delete_volumes,
+    found_of_it,
+    move_of,
+    settle,
+)
+from vpspanel.servers.power_steps import observe_running
 from vpspanel.servers.site import host_answers, need_off
 from vpspanel.servers.steps import stage_on_pool
 
@@ -66,10 +75,8 @@ def check_hosts(context: Context) -> Outcome:
     """
     move = move_of(context)
     with host_answers():
-        here, there = move.seen(move.source), move.seen(move.target)
-        prefix = f"vps-{move.uuid}"
-        volumes = move.target.driver.volumes(move.target.server.pool)
-        filters = move.target.driver.filters()
+        here = move.seen(move.source)
+        found = found_of_it(move.target, files=copies(context.action))
         free = move.target.driver.pool(move.target.server.pool).available_bytes
         needed = move.disk_here().allocation_bytes
     if here is None or here.power not in _may_be(context.action):
@@ -77,15 +84,11 @@ def check_hosts(context: Context) -> Outcome:
             "unexpected_power",
             f"Its host says that it is {here.power if here else 'missing'}. Look again and retry.",
         )
-    found = [one for one in filters if one.startswith(prefix)]
-    if copies(context.action):
-        names = (one.name.removeprefix(UNFINISHED) for one in volumes)
-        found += [name for name in names if name.startswith(prefix)]
-    if there is not None or found:
+    if found:
         raise Fail(
             "already_there",
             "Something of it lies on the other host already.",
-            detail=f"On {move.target.host} lies what is called {prefix}. If both hosts see the "
+            detail=f"On {move.target.host} lie {', '.join(found)}. If both hosts see the "
             "same storage, say so in their pools (shared id); remove only what is surely a copy.",
         )
     if not copies(context.action):
@@ -316,17 +319,27 @@ def bring_back(context: Context) -> None:
 
 
 def start_again(context: Context) -> None:
-    """Undo of the stop: it runs on the host where it is."""
+    """Undo of the stop: it runs on the host where it is, unless it was suspended meanwhile."""
     move = move_of(context)
     site = move.target if move.settled else move.source
+    if not site.server.should_run:
+        return
     with host_answers():
         site.driver.start(move.uuid)
 
 
 def start_there(context: Context) -> Outcome:
-    """It runs on the new host, as it did on the old one."""
+    """It runs on the new host, as it did on the old one, unless it was suspended meanwhile."""
+    site = move_of(context).target
+    if not site.server.should_run:
+        return Outcome(memory={"stays_off": True})
     with host_answers():
-        return start_own(move_of(context).target)
+        return start_own(site)
+
+
+def observe_there(context: Context) -> Outcome:
+    """The new host says that it runs, if it was started."""
+    return observe_running(context) if "stays_off" not in context.action.memory else Outcome()
 
 
 def clear_source(context: Context) -> Outcome:

@@ -228,6 +228,7 @@ def switch_to_new_disk(context: Context) -> Outcome:
             outcome.commit()
         site.change(
             disk_generation=server.disk_generation,
+            restored_instance=None,
             image_id=server.image_id,
             authorized_keys=server.authorized_keys,
         )

@@ -46,7 +46,7 @@ _SAID = {
     Verb.RESET_PASSWORD: "New root password requested",
     Verb.DELETE: "Deletion requested",
 }
-OF_STAFF = ("migrate", "suspend")  # commands that no customer cancels
+OF_STAFF = ("migrate", "evacuate", "restore", "suspend")  # commands that no customer cancels
 # What a verb was checked against. It must still be so when the verb is accepted.
 _CHECKED = (
     "lifecycle",
@@ -135,7 +135,7 @@ def rebuild(
     changes = {} if keys else _new_root_password()
     args = {
         "image": image.pk,
-        "generation": _next_generation(server),
+        "generation": next_generation(server),
         "authorized_keys": keys,
         "was_running": server.power_seen == PowerSeen.RUNNING,
         "has_booted": server.seed_secret_since is None,
@@ -144,15 +144,15 @@ def rebuild(
     return act_on(actor, server, Verb.REBUILD, args=args, said=said, **changes)
 
 
-def _next_generation(server: Server) -> int:
+def next_generation(server: Server) -> int:
     """A number that no disk of it has had, not even one that was undone.
 
     The deletion of such a disk may still be on its way, from a worker that was stopped.
     """
-    rebuilds = Action.objects.filter(
-        resource_type="server", resource_id=server.pk, command=Verb.REBUILD
+    made = Action.objects.filter(
+        resource_type="server", resource_id=server.pk, command__in=(Verb.REBUILD, "restore")
     )
-    return max(server.disk_generation, 1 + rebuilds.count()) + 1
+    return max(server.disk_generation, 1 + made.count()) + 1
 
 
 def reset_password(actor: Actor, server_id: int) -> Action:

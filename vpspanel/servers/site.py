@@ -113,6 +113,7 @@ def planned_site_of(context: Context) -> Site:
     if args["generation"] <= site.server.disk_generation:
         raise Fail("overtaken", "Another rebuild came first.", detail=f"disk {args['generation']}")
     site.server.disk_generation = args["generation"]
+    site.server.restored_instance = None
     site.server.authorized_keys = args["authorized_keys"]
     site.server.image = Image.objects.filter(pk=args["image"]).first()
     return site

@@ -109,6 +109,7 @@ def _new_image(server: Server, description: str, labels: dict[str, str]) -> Imag
         owner=image_owner(server.project_id),
         created_from_id=server.pk,
         created_from_name=server.name,
+        created_from_instance=None if server.has_adopted_disk else server.instance,
         labels=labels,
         min_disk_gib=server.disk_gib,
         architecture=server.server_type.architecture,

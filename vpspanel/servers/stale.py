@@ -26,7 +26,8 @@ from vpspanel.servers.models import Lifecycle, Server, StaleCopy
 
 log = structlog.get_logger(__name__)
 
-MOVES = ("evacuate", "migrate")  # the commands after which a server lives on another host
+OF_LOSS = ("evacuate", "restore")  # only from a host that is said to run nothing any more
+MOVES = (*OF_LOSS, "migrate")  # the commands after which a server lives on another host
 STOPPED = (Power.OFF, Power.CRASHED)
 
 
@@ -78,7 +79,7 @@ def _evacuated_from(host_id: int, servers: Iterable[Server]) -> set[int]:
     return {
         pk
         for pk, move in last.items()
-        if move.command == "evacuate" and move.args.get("source") == host_id
+        if move.command in OF_LOSS and move.args.get("source") == host_id
     }
 
 

@@ -114,6 +114,7 @@ _COMMAND_STATUS = {
     "change_type": Status.RESIZING,
     "migrate": Status.MIGRATING,
     "evacuate": Status.MIGRATING,
+    "restore": Status.MIGRATING,
 }
 _POWER_STATUS = {
     PowerSeen.RUNNING: Status.RUNNING,
@@ -265,6 +266,8 @@ _IN_WORDS = {
     "scrub_seed": "the clean-up after its first boot",
     "scrub_rescue_seed": "the clean-up after its rescue",
     "migrate": "its move to another host",
+    "evacuate": "its restart on another host",
+    "restore": "its restart from a snapshot",
     "suspend": "its stop",
     "assign_primary_ip": "a change of its addresses",
     "unassign_primary_ip": "a change of its addresses",

@@ -64,17 +64,18 @@ def stage_on_pool(site: Site, image: Image) -> None:
 
 def create_disk(context: Context) -> Outcome:
     """A fresh overlay on the image."""
-    _create_disk(site_of(context))
+    lay_disk(site_of(context))
     return Outcome()
 
 
 def create_new_disk(context: Context) -> Outcome:
     """The disk of the rebuild, beside the old one."""
-    _create_disk(planned_site_of(context))
+    lay_disk(planned_site_of(context))
     return Outcome()
 
 
-def _create_disk(site: Site) -> None:
+def lay_disk(site: Site) -> None:
+    """A fresh overlay on its image, as large as its plan says."""
     server, image = site.server, site.image()
     capacity = max(server.disk_gib * GIB, image.virtual_size_bytes)
     with host_answers():
@@ -136,7 +137,7 @@ def _delete_volumes(site: Site, *, keep: tuple[str, ...]) -> None:
 def create_seed(context: Context) -> Outcome:
     """The cloud-init disk of the first boot."""
     site = site_of(context)
-    _write_seed(site, site.first_boot_secrets())
+    write_seed(site, site.first_boot_secrets())
     return Outcome(commit=lambda: site.change(seed_secret_since=timezone.now()))
 
 
@@ -145,7 +146,7 @@ def create_new_seed(context: Context) -> Outcome:
     site = planned_site_of(context)
     # Empty with keys: then there is no password.
     secrets = replace(site.first_boot_secrets(), root_password_hash=site.server.next_password_hash)
-    _write_seed(site, secrets)
+    write_seed(site, secrets)
     return Outcome(commit=lambda: site.change(seed_secret_since=timezone.now()))
 
 
@@ -163,7 +164,7 @@ def restore_seed(context: Context) -> None:
         delete_seed(context)
         return
     has_booted = context.action.args["has_booted"]
-    _write_seed(site, Secrets() if has_booted else site.first_boot_secrets())
+    write_seed(site, Secrets() if has_booted else site.first_boot_secrets())
 
 
 def scrub_seed(context: Context) -> Outcome:
@@ -172,13 +173,14 @@ def scrub_seed(context: Context) -> Outcome:
     Nobody asked for it, so it does not wait for a silent host with the server locked.
     """
     site = site_of(context)
-    _write_seed(site, Secrets(), patience=None)
+    write_seed(site, Secrets(), patience=None)
     return Outcome(commit=lambda: site.change(seed_secret_since=None, root_password_hash=""))
 
 
-def _write_seed(
+def write_seed(
     site: Site, secrets: Secrets, *, boot_hash: str = "", patience: float | None = PATIENCE
 ) -> None:
+    """Its cloud-init disk, with these secrets."""
     files = site.blueprint().seed_files(secrets, boot_hash=boot_hash)
     write_seed_files(site, files, patience=patience)
 
@@ -222,7 +224,7 @@ def _set_at_boot(site: Site) -> Outcome:
     secrets = Secrets()
     if site.server.seed_secret_since:
         secrets = replace(site.first_boot_secrets(), root_password_hash=fresh)
-    _write_seed(site, secrets, boot_hash=fresh)
+    write_seed(site, secrets, boot_hash=fresh)
     how = "The new root password takes effect at the next boot"
     return _password_set(site, how, root_password_hash=fresh, seed_secret_since=timezone.now())
 
@@ -253,7 +255,7 @@ def forget_boot_password(context: Context) -> None:
     site = site_of(context)
     if site.server.has_adopted_disk:
         return
-    _write_seed(site, site.first_boot_secrets() if site.server.seed_secret_since else Secrets())
+    write_seed(site, site.first_boot_secrets() if site.server.seed_secret_since else Secrets())
 
 
 # --- filter and domain ------------------------------------------------------

@@ -16,7 +16,7 @@ from vpspanel.servers import evacuation
 class Command(BaseCommand):
     """Without --fenced it only says who could leave and who could not."""
 
-    help = "Restart the servers of a lost, fenced host on other hosts, from shared storage."
+    help = "Restart the servers of a lost, fenced host on other hosts."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("host", help="the name of the host")
@@ -24,6 +24,11 @@ class Command(BaseCommand):
             "--fenced",
             metavar="HOW",
             help="how it was made sure that the host runs nothing any more; it is recorded",
+        )
+        parser.add_argument(
+            "--from-snapshots",
+            action="store_true",
+            help="restart also what lies on the host's own disks, from the newest snapshot of each",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -40,6 +45,7 @@ class Command(BaseCommand):
                 host,
                 confirmed_name=options["host"],
                 fenced=options["fenced"],
+                from_copies=options["from_snapshots"],
             )
         except Refused as refusal:
             raise CommandError(refusal.message) from refusal
@@ -51,6 +57,8 @@ class Command(BaseCommand):
     def _show(self, plan: evacuation.Plan) -> None:
         for server in plan.moves:
             self.stdout.write(f"{server.name} can leave")
+        for one in plan.restores:
+            self.stdout.write(f"{one.server.name} can be restarted --from-snapshots: {one.copy}")
         self._show_stays(plan.stays)
         self.stdout.write(
             plan.refusal or 'Nothing has moved. To go on, say how it was fenced: --fenced "…"'
