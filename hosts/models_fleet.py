@@ -108,6 +108,8 @@ class HostSample(Sample):
 
     host = models.ForeignKey("hosts.Host", models.CASCADE, related_name="samples")
     guests = models.FloatField(null=True, help_text="Guests that ran")
+    swap_mib = models.FloatField(null=True, help_text="Of this machine only, like the next")
+    load_average = models.FloatField(null=True, help_text="How many ran or waited for a CPU")
     disk_read_bytes = models.FloatField(null=True, help_text="Per second, of all guests together")
     disk_write_bytes = models.FloatField(null=True)
     net_rx_bytes = models.FloatField(null=True)

@@ -79,6 +79,8 @@ class Meter:
             cpu_percent=None if busy is None else busy / NS_PERCENT,
             memory_mib=load.memory_used_mib,
             guests=len(guests),
+            swap_mib=load.swap_used_mib,
+            load_average=load.load_average,
             **{name: self._together(name, guests, seconds) for name in TOGETHER},
         )
 

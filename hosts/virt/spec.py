@@ -199,6 +199,8 @@ class HostLoad:
     cpu_idle_ns: int | None = None
     memory_total_mib: int | None = None
     memory_used_mib: int | None = None  # by programs; caches are not counted
+    swap_used_mib: int | None = None
+    load_average: float | None = None  # how many ran or waited for a CPU, over the last minute
 
 
 @dataclass(frozen=True, slots=True)

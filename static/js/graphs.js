@@ -8,6 +8,7 @@ let plots = [];
 // 1,500,000 bit/s are 1.5 Mbit/s; MiB become GiB; null is not known.
 function words(value, unit) {
   if (value === null || value === undefined) return "–";
+  if (!unit) return value.toFixed(value < 10 ? 1 : 0);
   if (unit === "%") return `${value.toFixed(value < 10 ? 1 : 0)} %`;
   if (unit === "MiB") return value < 1024 ? `${Math.round(value)} MiB` : `${(value / 1024).toFixed(1)} GiB`;
   let step = 0;

@@ -25,6 +25,7 @@ from vpspanel.servers.graphs import (
     server_series,
 )
 from vpspanel.servers.models import Server
+from vpspanel.servers.templatetags.fleet import amount
 
 NOW = datetime(2026, 3, 1, 12, 30, 30, tzinfo=UTC)
 
@@ -54,6 +55,22 @@ def test_a_point_for_each_step_and_a_gap_where_nothing_was_measured(server: Serv
     assert answer["start"] == (beginning(NOW, MINUTE) - timedelta(minutes=59)).timestamp()
     assert [cpu[0], *cpu[-2:]] == [25.0, None, 50.0]  # of both vCPUs together
     assert [network[0], network[-1]] == [8000.0, None]  # bits
+
+
+def test_of_this_machine_more_is_known(world: World) -> None:
+    host, at = world.host, beginning(NOW, MINUTE) - timedelta(minutes=1)
+    HostSample.objects.create(host=host, step=MINUTE, at=at, load_average=1.5, swap_mib=64)
+    for uri, titles in (
+        ("qemu+ssh://root@192.0.2.1/system", ["CPU", "Memory", "Disk", "Network"]),
+        ("qemu:///system", ["CPU", "Load", "Memory", "Disk", "Network"]),
+    ):
+        host.uri = uri
+        series = host_series(host, range_named("1h"), NOW)
+        assert [one["title"] for one in as_json(series)["graphs"]] == titles
+    graphs = {one["title"]: one["lines"] for one in as_json(series)["graphs"]}
+    assert graphs["Load"][0]["values"][-2] == 1.5
+    assert graphs["Memory"][1]["values"][-2] == 64
+    assert amount(1.5, "") == "1.5"
 
 
 @pytest.mark.both_databases

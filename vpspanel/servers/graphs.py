@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from hosts.figures import beginning, of_guest, of_host, step_for
 from hosts.models import Host
+from hosts.virt.this_machine import is_this_machine
 from vpspanel.errors import Refused
 from vpspanel.servers.models import Server
 
@@ -51,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """What is drawn together. `unit`: %, MiB, B/s or bit/s."""
+    """What is drawn together. `unit`: %, MiB, B/s, bit/s, or "" for a bare number."""
 
     title: str
     unit: str
@@ -84,6 +85,7 @@ class Series:
         return all(value is None for values in lists for value in values)
 
 
+_LOAD = Graph("Load", "", (Line("load_average", "running or waiting for a CPU"),))
 _DISK = Graph("Disk", "B/s", (Line("disk_read_bytes", "read"), Line("disk_write_bytes", "written")))
 _NETWORK = Graph(
     "Network", "bit/s", (Line("net_rx_bytes", "in", 8.0), Line("net_tx_bytes", "out", 8.0))
@@ -102,10 +104,16 @@ def range_named(name: str) -> Range:
 
 
 def host_series(host: Host, of: Range, now: datetime | None = None) -> Series:
-    """CPU and memory of the machine, disk and network of its guests together."""
+    """CPU and memory of the machine, disk and network of its guests together.
+
+    Of the machine that the panel runs on also its load average and its swap.
+    """
+    here = is_this_machine(host.uri)
+    memory = (Line("memory_mib", "used"), *((Line("swap_mib", "swapped out"),) if here else ()))
     graphs = (
         Graph("CPU", "%", (Line("cpu_percent", "busy", 1 / max(host.cpus, 1)),), top=100),
-        Graph("Memory", "MiB", (Line("memory_mib", "used"),), top=float(host.memory_mib) or None),
+        *((_LOAD,) if here else ()),
+        Graph("Memory", "MiB", memory, top=float(host.memory_mib) or None),
         _DISK,
         _NETWORK,
     )

@@ -62,8 +62,8 @@ def amount(value: float | None, unit: str) -> str:
     """A figure with its unit; a question mark where nothing is known."""
     if value is None:
         return "?"
-    if unit == "%":
-        return f"{value:.1f} %"
+    if unit in ("%", ""):
+        return f"{value:.1f} {unit}".rstrip()
     if unit == "MiB":
         return f"{value:.0f} MiB" if value < 1024 else f"{value / 1024:.1f} GiB"
     return scaled(value, unit)
