@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from django.db import connection
 from playwright.sync_api import expect
+from pytest_django import DjangoDbBlocker
 
-from tests import levels, settings
+from tests import levels, migrated, settings
 
 # Without libvirt's module the level is reported as not run, and the rest runs.
 pytest_plugins = ["tests.kvm", "tests.lab"] if importlib.util.find_spec("libvirt") else []
@@ -63,6 +64,29 @@ def _of(item: pytest.Item, marks: set[str], *, on_postgres: bool) -> list[str]:
     if on_postgres:
         return ["PostgreSQL"]
     return sorted(levels.levels_of(marks, getattr(item, "fixturenames", ())))
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    request: pytest.FixtureRequest,
+    django_db_modify_db_settings_parallel_suffix: None,
+    django_db_blocker: DjangoDbBlocker,
+) -> None:
+    """The test database begins as a copy of a migrated one."""
+    if request.config.getoption("create_db"):
+        return
+    test = connection.settings_dict["TEST"]
+    if connection.vendor == "sqlite":
+        migrated.copy_to(Path(test["NAME"]))
+        return
+    with django_db_blocker.unblock():
+        test["TEMPLATE"] = migrated.template(connection)
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """On SQLite the file is there before Django looks; it goes with the run's directory."""
+    return connection.vendor == "sqlite"
 
 
 @pytest.fixture(scope="session")

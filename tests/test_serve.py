@@ -16,6 +16,7 @@ import psutil
 import pytest
 from django.conf import settings
 
+from tests import migrated
 from vpspanel.listen import CannotListen, open_listener
 
 SUPERVISE = """
@@ -243,7 +244,7 @@ def _environment(tmp_path: Path) -> dict[str, str]:
 def test_the_whole_panel_starts_says_where_and_ends_on_ctrl_c(tmp_path: Path) -> None:
     port, env = _free_port(), _environment(tmp_path)
     manage = [sys.executable, "manage.py"]
-    subprocess.run([*manage, "migrate", "-v0"], cwd=settings.BASE_DIR, env=env, check=True)
+    migrated.copy_to(tmp_path / "var" / "db.sqlite3")
     panel = subprocess.Popen(
         [*manage, "serve", "--port", str(port)],
         cwd=settings.BASE_DIR,

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import migrated
+
 ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN = 60.0
 
@@ -63,7 +65,7 @@ def whole_panel(
     images_wanted: tuple[str, ...] = (),
     driver: str = "libvirt",
 ) -> Iterator[WholePanel]:
-    """Migrate, make the demo on that host, serve; stop it at the end."""
+    """Make a database, the demo on that host, serve; stop it at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -77,7 +79,7 @@ def whole_panel(
         "PORT": str(port),
     }
     environment.pop("DATABASE_URL", None)
-    manage(environment, "migrate", "-v0")
+    migrated.copy_to(directory / "var" / "db.sqlite3")
     demo = json.loads(manage(environment, "demo", "--json", "--uri", uri, "--pool-path", str(pool)))
     for image in images_wanted:
         manage(environment, "image_build", image)
