@@ -108,6 +108,7 @@ PLAN: dict[str, tuple[str | None, str | None]] = {
     "keys:delete": (OPERATOR, OPERATOR),
     "tokens:list": (SIGNED_IN, None),
     "tokens:add": (SIGNED_IN, SIGNED_IN),
+    "tokens:change": (ADMIN, ADMIN),
     "tokens:revoke": (ADMIN, ADMIN),
     "addresses:list": (SIGNED_IN, None),
     "addresses:add": (SIGNED_IN, SIGNED_IN),

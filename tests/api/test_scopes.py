@@ -26,8 +26,10 @@ from vpspanel.servers.images import image_owner
 from vpspanel.servers.limited_tokens import create_limited_token
 from vpspanel.servers.models import PlacementGroup, Server
 from vpspanel.servers.states import Verb
+from vpspanel.webhooks.models import Delivery, DeliveryState, Webhook
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ7gPPs0cPjHRfzFv4R1Wd1JLjVqgNSPXbGvkxnV0Jxu ci"
+HOOK = {"name": "new", "url": "https://hooks.example.com/new"}
 
 
 @pytest.fixture
@@ -60,6 +62,8 @@ def requests_of(server: Server, image: Image, key: SSHKey) -> dict[Scope | None,
         Scope.DELETE: ("DELETE", at, None),
         Scope.IMAGES: ("PUT", f"/images/{image.pk}", {"description": "after"}),
         Scope.SSH_KEYS: ("DELETE", f"/ssh_keys/{key.pk}", None),
+        Scope.PLACEMENT_GROUPS: ("POST", "/placement_groups", {"name": "apart"}),
+        Scope.WEBHOOKS: ("POST", "/webhooks", HOOK),
     }
 
 
@@ -159,11 +163,63 @@ def test_other_servers_do_not_exist(world: World, server: Server) -> None:
         body: Any = None if method in ("GET", "DELETE") else {}
         assert api.refused(method, path, body) == (404, "not_found"), path
     own = requests_of(server, image, key)
-    for scope in (Scope.CREATE, Scope.SSH_KEYS):
+    for scope in OF_THE_PROJECT - {Scope.IMAGES}:
         assert api.refused(*own[scope]) == (403, "forbidden")
     assert SSHKey.objects.filter(pk=key.pk).exists()
     assert Server.objects.count() == 2
     api.post(f"/servers/{server.pk}/actions/reboot", {})
+
+
+def test_every_change_of_a_group_needs_its_scope(world: World, server: Server) -> None:
+    group = PlacementGroup.objects.create(project=world.project, name="apart")
+    at = f"/placement_groups/{group.pk}"
+    other = program(world.project, scopes=["webhooks", "servers:change"])
+    assert other.get(at)["placement_group"]["name"] == "apart"
+    for method, path, body in (
+        ("POST", "/placement_groups", {"name": "more"}),
+        ("PUT", at, {"name": "near"}),
+        ("DELETE", at, None),
+    ):
+        assert other.refused(method, path, body) == (403, "forbidden"), method
+    assert list(PlacementGroup.objects.values_list("name", flat=True)) == ["apart"]
+    joined = {"placement_group": group.pk}
+    actions = f"/servers/{server.pk}/actions"
+    own = program(world.project, name="own", scopes=["placement_groups"])
+    path = f"{actions}/add_to_placement_group"
+    assert own.refused("POST", path, joined) == (403, "forbidden")  # that changes the server
+    other.post(path, joined)
+    other.post(f"{actions}/remove_from_placement_group", {})
+    own.post("/placement_groups", {"name": "more"})
+    assert own.put(at, {"name": "near"})["placement_group"]["name"] == "near"
+    own.delete(at)
+    assert list(PlacementGroup.objects.values_list("name", flat=True)) == ["more"]
+
+
+def test_every_change_of_a_webhook_needs_its_scope(world: World) -> None:
+    hook = make_webhook(world)
+    at = f"/webhooks/{hook.pk}"
+    own = program(world.project, scopes=["webhooks"])
+    other = program(world.project, name="other", scopes=["placement_groups"])
+    delivery = own.post(f"{at}/actions/test", {})["delivery"]
+    Delivery.objects.update(state=DeliveryState.FAILED)
+    again = f"{at}/deliveries/{delivery['id']}/actions/redeliver"
+    assert other.get(f"{at}/deliveries")["deliveries"] != []
+    changes: tuple[tuple[str, str, Any], ...] = (
+        ("POST", "/webhooks", HOOK),
+        ("PUT", at, {"name": "renamed"}),
+        ("POST", f"{at}/actions/test", {}),
+        ("POST", f"{at}/actions/rotate_secret", {}),
+        ("POST", again, {}),
+        ("DELETE", at, None),
+    )
+    for method, path, body in changes:
+        answer = other.ask(method, path, body)
+        assert (answer.status_code, b"the scope webhooks" in answer.content) == (403, True), path
+    assert list(Webhook.objects.values_list("name", flat=True)) == [hook.name]
+    for method, path, body in changes:
+        answer = own.ask(method, path, body)
+        assert answer.status_code in (200, 201, 204), (path, answer.content)
+    assert list(Webhook.objects.values_list("name", flat=True)) == [HOOK["name"]]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from vpspanel.accounts.models import Account
-from vpspanel.accounts.token_services import NAME_LENGTH, create_reseller_token
+from vpspanel.accounts.token_fields import NAME_LENGTH
+from vpspanel.accounts.token_services import create_reseller_token
 from vpspanel.errors import Refused
 from vpspanel.events.staff import staff_actor
 

@@ -19,20 +19,26 @@ class Scope(enum.StrEnum):
     DELETE = "servers:delete"
     IMAGES = "images"
     SSH_KEYS = "ssh_keys"
+    PLACEMENT_GROUPS = "placement_groups"
+    WEBHOOKS = "webhooks"
 
 
 MEANING = {
     Scope.POWER: "start, shut down, power off, reboot and reset servers",
     Scope.CONSOLE: "use their consoles",
-    Scope.CHANGE: "change their names, labels, protection, plans and addresses",
+    Scope.CHANGE: "change their names, labels, protection, plans, addresses and placement groups",
     Scope.REBUILD: "rebuild them, set their passwords, use the rescue system and ISOs",
     Scope.CREATE: "order servers",
     Scope.DELETE: "delete servers",
     Scope.IMAGES: "make, change and delete snapshots",
     Scope.SSH_KEYS: "add, change and delete SSH keys",
+    Scope.PLACEMENT_GROUPS: "make, change and delete placement groups",
+    Scope.WEBHOOKS: "make, change, test and delete webhooks",
 }
 # These change what belongs to the whole project, so a token for single servers has none of them.
-OF_THE_PROJECT = frozenset({Scope.CREATE, Scope.IMAGES, Scope.SSH_KEYS})
+OF_THE_PROJECT = frozenset(
+    {Scope.CREATE, Scope.IMAGES, Scope.SSH_KEYS, Scope.PLACEMENT_GROUPS, Scope.WEBHOOKS}
+)
 
 
 def may_change(token: ApiToken, scope: Scope | None) -> bool:

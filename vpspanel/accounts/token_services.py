@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,7 +14,13 @@ from django.utils import timezone
 
 from vpspanel.accounts.models import Account, ApiToken, Project, Role, StoredAnswer
 from vpspanel.accounts.roles import acts_as_root, acts_as_staff, governs, role_in
-from vpspanel.accounts.scopes import OF_THE_PROJECT, Scope
+from vpspanel.accounts.token_fields import (
+    clean_end,
+    clean_name,
+    clean_networks,
+    clean_scopes,
+    name_taken,
+)
 from vpspanel.accounts.tokens import RESELLER_PREFIX, digest, is_secret, new_secret
 from vpspanel.accounts.tree import projects_in
 from vpspanel.errors import NotFound, Refused
@@ -23,9 +29,6 @@ from vpspanel.events.services import record_event
 from vpspanel.kept import kept
 
 TOKENS_PER_PROJECT = 50
-NETWORKS_PER_TOKEN = 20
-SERVERS_PER_TOKEN = 100
-NAME_LENGTH = 80
 ANSWERS_KEPT = timedelta(days=1)
 MAY_CHANGE_TOKENS = (Role.OWNER, Role.ADMIN)
 _USE_NOTED_EVERY = timedelta(minutes=1)
@@ -61,10 +64,10 @@ def create_token(
     require_token_role(actor, project)
     if project.account.suspended_at is not None:
         raise account_suspended()
-    name = _clean_name(name)
-    ranges = _clean_networks(networks)
+    name = clean_name(name)
+    ranges = clean_networks(networks)
     servers = sorted(set(server_ids))
-    limits = _clean_scopes(scopes, for_servers=bool(servers))
+    limits = clean_scopes(scopes, for_servers=bool(servers))
     may_write = may_write or bool(limits)
     if project.api_tokens.count() >= TOKENS_PER_PROJECT:
         message = f"A project may have {TOKENS_PER_PROJECT} API tokens."
@@ -74,11 +77,11 @@ def create_token(
         new_secret(),
         project=project,
         name=name,
-        expires=_clean_end(expires),
+        expires=clean_end(expires),
         created_by=actor.user,
         **may,
     )
-    _say(actor, made.token, "api_token.created", "was made", **may)
+    record_token_event(actor, made.token, "api_token.created", "was made", **may)
     return made
 
 
@@ -93,12 +96,12 @@ def create_reseller_token(
     networks: Iterable[str] = (),
 ) -> MadeToken:
     """A token that acts for a reseller and all below it. Only staff make them. Raises `Refused`."""
-    _require_staff(actor)
+    require_staff(actor)
     if not account.is_reseller:
         raise Refused("conflict", "This account is no reseller. Make it one first.")
     if account.suspended_at is not None:
         raise account_suspended()
-    name, ranges = _clean_name(name), _clean_networks(networks)
+    name, ranges = clean_name(name), clean_networks(networks)
     if account.api_tokens.count() >= TOKENS_PER_PROJECT:
         message = f"An account may have {TOKENS_PER_PROJECT} API tokens."
         raise Refused("resource_limit_exceeded", message)
@@ -107,11 +110,11 @@ def create_reseller_token(
         new_secret(RESELLER_PREFIX),
         account=account,
         name=name,
-        expires=_clean_end(expires),
+        expires=clean_end(expires),
         created_by=actor.user,
         **may,
     )
-    _say(actor, made.token, "api_token.created", "was made", **may)
+    record_token_event(actor, made.token, "api_token.created", "was made", **may)
     return made
 
 
@@ -121,32 +124,8 @@ def _insert(secret: str, **facts: Any) -> MadeToken:
         with transaction.atomic():
             token = ApiToken.objects.create(digest=digest(secret), hint=secret[-4:], **facts)
     except IntegrityError:
-        raise _name_taken(facts["name"]) from None
+        raise name_taken(facts["name"]) from None
     return MadeToken(token, secret)
-
-
-@transaction.atomic
-def update_token(actor: Actor, token: ApiToken, **changes: Any) -> ApiToken:
-    """Change a project's token: its `name`, `networks` or `expires`; the secret stays.
-
-    Raises `NotFound`, `Refused`.
-    """
-    require_token_role(actor, _project_of(token))
-    clean: dict[str, Callable[[Any], Any]] = {
-        "name": _clean_name,
-        "networks": _clean_networks,
-        "expires": _clean_end,
-    }
-    found = {field: clean[field](value) for field, value in changes.items()}
-    try:
-        with transaction.atomic():
-            if found:
-                ApiToken.objects.filter(pk=token.pk).update(**found)
-    except IntegrityError:
-        raise _name_taken(found["name"]) from None
-    token.refresh_from_db(fields=["name", "networks", "expires"])
-    _say(actor, token, "api_token.changed", "was changed")
-    return token
 
 
 @transaction.atomic
@@ -162,12 +141,14 @@ def revoke_token(actor: Actor, *, project: Project, token_id: int) -> None:
 @transaction.atomic
 def revoke_as_staff(actor: Actor, token: ApiToken) -> None:
     """The same for any token, a reseller's included. Raises `Refused` for everybody but staff."""
-    _require_staff(actor)
+    require_staff(actor)
     _revoke(actor, token)
 
 
 def _revoke(actor: Actor, token: ApiToken) -> None:
-    _say(actor, token, "api_token.revoked", "was revoked", last_used=str(token.last_used or ""))
+    record_token_event(
+        actor, token, "api_token.revoked", "was revoked", last_used=str(token.last_used or "")
+    )
     token.delete()
 
 
@@ -251,67 +232,14 @@ def account_suspended() -> Refused:
     return Refused("forbidden", "The account is suspended. Please contact support.")
 
 
-def _require_staff(actor: Actor) -> None:
+def require_staff(actor: Actor) -> None:
+    """Raises `Refused` for everybody but staff in the admin, a command, or the system."""
     if not acts_as_staff(actor):
         raise Refused("forbidden", "Only the staff of the panel may do that.")
 
 
-def _project_of(token: ApiToken) -> Project:
-    if token.project is None:
-        raise NotFound("API token")
-    return token.project
-
-
-def _name_taken(name: str) -> Refused:
-    message = f"Another token is called “{name}”."
-    return Refused("uniqueness_error", message, field="name")
-
-
-def _clean_end(expires: datetime | None) -> datetime | None:
-    if expires is not None and expires <= timezone.now():
-        raise Refused("invalid_input", "The end lies in the past.", field="expires")
-    return expires
-
-
-def _clean_name(name: str) -> str:
-    name = " ".join(name.split())
-    if not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
-        message = f"A token's name has 1 to {NAME_LENGTH} characters."
-        raise Refused("invalid_input", message, field="name")
-    return name
-
-
-def _clean_scopes(scopes: Iterable[str], *, for_servers: bool) -> list[str]:
-    """In the order of the table. Raises `Refused` for what is none, or none for single servers."""
-    wanted = set(scopes)
-    for scope in sorted(wanted):
-        if scope not in list(Scope):
-            message = f"“{scope[:60]}” is no scope. There are: {', '.join(Scope)}."
-            raise Refused("invalid_input", message, field="scopes")
-        if for_servers and scope in OF_THE_PROJECT:
-            message = f"{scope} is about the whole project; this token is for some servers only."
-            raise Refused("invalid_input", message, field="scopes")
-    return [scope.value for scope in Scope if scope in wanted]
-
-
-def _clean_networks(networks: Iterable[str]) -> list[str]:
-    """In their usual form, without repetitions. Raises `Refused` for what is none."""
-    found: list[str] = []
-    for text in networks:
-        try:
-            network = str(ipaddress.ip_network(text.strip(), strict=False))
-        except ValueError:
-            message = f"“{text[:60]}” is not an address or network such as 192.0.2.0/24."
-            raise Refused("invalid_input", message, field="networks") from None
-        if network not in found:
-            found.append(network)
-    if len(found) > NETWORKS_PER_TOKEN:
-        message = f"A token may have {NETWORKS_PER_TOKEN} networks."
-        raise Refused("invalid_input", message, field="networks")
-    return found
-
-
-def _say(actor: Actor, token: ApiToken, kind: str, what: str, **data: Any) -> None:
+def record_token_event(actor: Actor, token: ApiToken, kind: str, what: str, **data: Any) -> None:
+    """Add what was done with the token to the transaction in hand."""
     record_event(
         kind,
         f"API token {token.name} {what}",

@@ -11,12 +11,8 @@ from rest_framework.response import Response
 
 from vpspanel.accounts.models import ApiToken
 from vpspanel.accounts.resellers import get_project_of
-from vpspanel.accounts.token_services import (
-    NETWORKS_PER_TOKEN,
-    SERVERS_PER_TOKEN,
-    revoke_token,
-    update_token,
-)
+from vpspanel.accounts.token_fields import NETWORKS_PER_TOKEN, SERVERS_PER_TOKEN
+from vpspanel.accounts.token_services import revoke_token
 from vpspanel.accounts.tree import tokens_in
 from vpspanel.api.auth import Whose
 from vpspanel.api.bodies import Body, IdOrName, Strict, Text, body_of
@@ -25,7 +21,7 @@ from vpspanel.api.listing import LARGEST_ID, ids, named, ordered, page_of
 from vpspanel.api.shapes.accounts import TokenShape, token_shape
 from vpspanel.api.view import ApiView, PostView
 from vpspanel.errors import NotFound
-from vpspanel.servers.limited_tokens import create_limited_token
+from vpspanel.servers.limited_tokens import change_limited_token, create_limited_token
 
 COLUMNS = {"id": "id", "name": "name", "created": "created"}
 
@@ -47,9 +43,14 @@ class NewToken(Body):
 
 
 class ChangedToken(Body):
-    """What is to change. What it may do is for its whole life."""
+    """What is to change. An empty list of scopes needs `may_write` beside it."""
 
     name = Text(max_length=200, required=False)
+    may_write = Strict(required=False)
+    scopes = serializers.ListField(child=Text(max_length=80), required=False, max_length=50)
+    servers = serializers.ListField(
+        child=IdOrName(), required=False, max_length=SERVERS_PER_TOKEN + 1
+    )
     networks = serializers.ListField(
         child=Text(max_length=80), required=False, max_length=NETWORKS_PER_TOKEN + 1
     )
@@ -104,12 +105,14 @@ class OneToken(ResellersTokens):
         return Response({"token": token_shape(self.one_token(pk))})
 
     @answers(
-        "Rename a token, or change from where and until when", body=ChangedToken, token=TokenShape
+        "Change a token: its name, what it may, from where and until when",
+        body=ChangedToken,
+        token=TokenShape,
     )
     def put(self, request: Request, pk: int) -> Response:
         """Change it; the secret stays."""
         token = self.one_token(pk)
-        changed = update_token(self.actor, token, **body_of(request, ChangedToken))
+        changed = change_limited_token(self.actor, token, **body_of(request, ChangedToken))
         return Response({"token": token_shape(changed)})
 
     @answers("Revoke a token")

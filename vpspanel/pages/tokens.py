@@ -1,9 +1,10 @@
-"""API tokens: list, make, revoke."""
+"""API tokens: list, make, change, revoke."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
@@ -13,14 +14,11 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from vpspanel.accounts.models import ApiToken, Role
+from vpspanel.accounts.models import ApiToken, Project, Role
 from vpspanel.accounts.scopes import MEANING, Scope
-from vpspanel.accounts.token_services import (
-    NAME_LENGTH,
-    MadeToken,
-    require_token_role,
-    revoke_token,
-)
+from vpspanel.accounts.token_changes import require_changeable
+from vpspanel.accounts.token_fields import NAME_LENGTH
+from vpspanel.accounts.token_services import MadeToken, require_token_role, revoke_token
 from vpspanel.errors import NotFound, Refused
 from vpspanel.pages.actor import SignedInRequest
 from vpspanel.pages.customer import customer_page
@@ -28,9 +26,10 @@ from vpspanel.pages.dialogs import render_dialog
 from vpspanel.pages.forms import RefusableForm
 from vpspanel.pages.shell import chosen_project, projects_of, working_project
 from vpspanel.servers.access import visible_servers
-from vpspanel.servers.limited_tokens import create_limited_token
+from vpspanel.servers.limited_tokens import change_limited_token, create_limited_token
 
 LIVES = {"30": "30 days", "90": "90 days", "365": "a year", "": "until it is revoked"}
+FOR_EVER = "ever"
 
 
 class TokenForm(RefusableForm):
@@ -58,7 +57,8 @@ class TokenForm(RefusableForm):
         label="Only these servers",
         required=False,
         max_length=10_000,
-        help_text="Their names, one on each line. Others do not exist for it.",
+        help_text="Their names, one on each line. Others do not exist for it; "
+        "without any it is for all.",
         widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false", "autocapitalize": "off"}),
     )
     days = forms.ChoiceField(
@@ -78,6 +78,56 @@ class TokenForm(RefusableForm):
             self.add_error("scopes", "Choose either everything, or what it may change.")
         return self.cleaned_data
 
+    def wanted(self) -> dict[str, Any]:
+        """What the service takes, but for servers and end."""
+        data = self.cleaned_data
+        return {
+            "name": data["name"],
+            "may_write": data["may_write"],
+            "scopes": data["scopes"],
+            "networks": data["networks"].split(),
+        }
+
+
+class ChangedTokenForm(TokenForm):
+    """What a token may from now on. Its end stays unless another is chosen."""
+
+    def __init__(self, *args: Any, token: ApiToken, servers: Iterable[str], **kwargs: Any) -> None:
+        kwargs["initial"] = {
+            "name": token.name,
+            "may_write": token.may_write and not token.scopes,
+            "scopes": token.scopes,
+            "servers": "\n".join(servers),
+            "days": "",
+            "networks": "\n".join(token.networks),
+        }
+        super().__init__(*args, **kwargs)
+        days = cast(forms.ChoiceField, self.fields["days"])
+        days.choices = _other_ends(token.expires)
+
+    def wanted(self) -> dict[str, Any]:
+        """What the service takes. A list of servers as it was is not looked up again."""
+        wanted = super().wanted()
+        servers = self.cleaned_data["servers"].split()
+        if servers != self.initial["servers"].split():
+            wanted["servers"] = servers
+        if days := self.cleaned_data["days"]:
+            wanted["expires"] = None if days == FOR_EVER else _in_days(days)
+        return wanted
+
+
+def _other_ends(expires: datetime | None) -> list[tuple[str, str]]:
+    """The end as it is, and others, counted from now."""
+    others = [(days, f"{life} from now") for days, life in LIVES.items() if days]
+    if expires is None:
+        return [("", f"{LIVES['']}, as before"), *others]
+    until = timezone.localtime(expires)
+    return [("", f"until {until:%Y-%m-%d %H:%M}, as before"), *others, (FOR_EVER, LIVES[""])]
+
+
+def _in_days(days: str) -> datetime:
+    return timezone.now() + timedelta(days=int(days))
+
 
 @customer_page
 @require_safe
@@ -86,10 +136,7 @@ def list_tokens(request: SignedInRequest) -> HttpResponse:
     chosen = chosen_project(request)
     projects = [chosen] if chosen else projects_of(request.actor)
     tokens = ApiToken.objects.filter(project__in=projects).select_related("project", "created_by")
-    for_servers = {pk for token in tokens for pk in token.server_ids}
-    names = dict(
-        visible_servers(request.actor).filter(pk__in=for_servers).values_list("pk", "name")
-    )
+    names = _names(request, tokens)
     rows = [
         (token, [names.get(pk, "a deleted server") for pk in token.server_ids]) for token in tokens
     ]
@@ -110,12 +157,9 @@ def add_token(request: SignedInRequest) -> HttpResponse:
             made = create_limited_token(
                 request.actor,
                 project=project,
-                name=form.cleaned_data["name"],
-                may_write=form.cleaned_data["may_write"],
-                expires=timezone.now() + timedelta(days=int(days)) if days else None,
-                networks=form.cleaned_data["networks"].split(),
-                scopes=form.cleaned_data["scopes"],
                 servers=form.cleaned_data["servers"].split(),
+                expires=_in_days(days) if days else None,
+                **form.wanted(),
             )
         except NotFound:
             raise
@@ -135,15 +179,49 @@ def _show(request: SignedInRequest, made: MadeToken) -> HttpResponse:
 
 @customer_page
 @require_http_methods(["GET", "HEAD", "POST"])
+def change(request: SignedInRequest, token_id: int) -> HttpResponse:
+    """Say what it may from now on; the secret stays."""
+    token, _ = _existing(request, token_id)
+    if request.method != "POST":
+        require_changeable(request.actor, token)
+    names = _names(request, [token])
+    servers = [names.get(pk, str(pk)) for pk in token.server_ids]
+    form = ChangedTokenForm(request.POST or None, token=token, servers=servers)
+
+    def deed() -> None:
+        change_limited_token(request.actor, token, **form.wanted())
+
+    if request.method == "POST" and form.done(deed):
+        messages.success(request, f"API token {token.name} was changed.")
+        return redirect("tokens:list")
+    context = {"form": form, "token": token}
+    return render_dialog(request, "tokens/change.html", context, status=422 if form.errors else 200)
+
+
+@customer_page
+@require_http_methods(["GET", "HEAD", "POST"])
 def revoke(request: SignedInRequest, token_id: int) -> HttpResponse:
     """Ask, then forget a token."""
-    tokens = ApiToken.objects.filter(pk=token_id, project__in=projects_of(request.actor))
-    token = tokens.select_related("project").first()
-    if token is None or token.project is None:
-        raise NotFound("API token")
-    require_token_role(request.actor, token.project)
+    token, project = _existing(request, token_id)
     if request.method == "POST":
-        revoke_token(request.actor, project=token.project, token_id=token.pk)
+        revoke_token(request.actor, project=project, token_id=token.pk)
         messages.success(request, f"API token {token.name} was revoked.")
         return redirect("tokens:list")
     return render_dialog(request, "tokens/revoke.html", {"token": token})
+
+
+def _existing(request: SignedInRequest, token_id: int) -> tuple[ApiToken, Project]:
+    """The token and its project, for those who may change it."""
+    tokens = ApiToken.objects.filter(pk=token_id, project__in=projects_of(request.actor))
+    token = tokens.select_related("project__account").first()
+    if token is None or token.project is None:
+        raise NotFound("API token")
+    require_token_role(request.actor, token.project)
+    return token, token.project
+
+
+def _names(request: SignedInRequest, tokens: Iterable[ApiToken]) -> dict[int, str]:
+    """The names of the servers that they are for, without deleted ones."""
+    chosen = {pk for token in tokens for pk in token.server_ids}
+    there = visible_servers(request.actor).filter(pk__in=chosen)
+    return dict(there.values_list("pk", "name"))

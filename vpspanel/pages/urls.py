@@ -58,6 +58,7 @@ key_urls: list[URLPattern] = [
 token_urls: list[URLPattern] = [
     path("", tokens.list_tokens, name="list"),
     path("add/", tokens.add_token, name="add"),
+    path("<int:token_id>/change/", tokens.change, name="change"),
     path("<int:token_id>/revoke/", tokens.revoke, name="revoke"),
 ]
 webhook_urls: list[URLPattern] = [

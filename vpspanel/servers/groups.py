@@ -10,6 +10,7 @@ from django.db.models import QuerySet
 
 from hosts.services import leave_spread, take_spread
 from vpspanel.accounts.models import Project, Role
+from vpspanel.accounts.scopes import Scope
 from vpspanel.actions.models import OPEN_STATES, Action
 from vpspanel.actions.services import record_done
 from vpspanel.errors import NotFound, Refused
@@ -41,7 +42,7 @@ def get_group(actor: Actor, group_id: int) -> PlacementGroup:
 
 def named_group(actor: Actor, project: Project, name: str) -> PlacementGroup:
     """The project's group of that name, made if there is none. Raises `Refused`."""
-    project = get_project(actor, project.pk, Role.ADMIN)
+    project = get_project(actor, project.pk, Role.ADMIN, Scope.PLACEMENT_GROUPS)
     clean = _clean_name(name, "placement_group")
     group, _ = PlacementGroup.objects.get_or_create(project=project, name=clean)
     return group
@@ -52,7 +53,7 @@ def create_group(
     actor: Actor, *, project: Project, name: str, labels: Any = None
 ) -> PlacementGroup:
     """A new group. Raises `NotFound`, `Refused`."""
-    project = get_project(actor, project.pk, Role.ADMIN)
+    project = get_project(actor, project.pk, Role.ADMIN, Scope.PLACEMENT_GROUPS)
     if project.account.suspended_at is not None:
         raise Refused("forbidden", "The account is suspended. Please contact support.")
     if project.placement_groups.count() >= GROUPS_PER_PROJECT:
@@ -70,7 +71,7 @@ def create_group(
 def change_group(actor: Actor, group_id: int, **changes: Any) -> PlacementGroup:
     """Another `name` or other `labels`. Raises `NotFound`, `Refused`."""
     group = get_group(actor, group_id)
-    get_project(actor, group.project_id, Role.ADMIN)
+    get_project(actor, group.project_id, Role.ADMIN, Scope.PLACEMENT_GROUPS)
     if "name" in changes:
         group.name = _clean_name(changes["name"])
     if "labels" in changes:
@@ -84,7 +85,7 @@ def change_group(actor: Actor, group_id: int, **changes: Any) -> PlacementGroup:
 def delete_group(actor: Actor, group_id: int) -> None:
     """Forget an empty group. Raises `NotFound`, `Refused` while servers are in it."""
     group = get_group(actor, group_id)
-    get_project(actor, group.project_id, Role.ADMIN)
+    get_project(actor, group.project_id, Role.ADMIN, Scope.PLACEMENT_GROUPS)
     members = group.servers.exclude(lifecycle=Lifecycle.DELETED)
     if members.exists():
         names = ", ".join(members.order_by("name").values_list("name", flat=True)[:3])

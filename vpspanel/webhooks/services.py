@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from vpspanel.accounts.models import Account, Project, Role
 from vpspanel.accounts.roles import acts_as_root, governs, role_in
+from vpspanel.accounts.scopes import Scope, lacks_scope
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
 from vpspanel.events.models import Event
@@ -146,9 +147,12 @@ def require_webhook_role(actor: Actor, owner: Owner) -> None:
     projects = (
         [owner.pk] if isinstance(owner, Project) else owner.projects.values_list("pk", flat=True)
     )
-    roles = {role for project in projects if (role := role_in(actor, project)) is not None}
+    found = (role_in(actor, project, Scope.WEBHOOKS) for project in projects)
+    roles = {role for role in found if role is not None}
     if not roles:
         raise NotFound("webhook")
+    if not roles & set(MAY_CHANGE) and actor.token is not None:
+        raise lacks_scope(Scope.WEBHOOKS)
     if not roles & set(MAY_CHANGE):
         raise Refused("forbidden", "Your role in this project may not change its webhooks.")
 
