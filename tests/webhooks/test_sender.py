@@ -15,6 +15,7 @@ from tests.webhooks.receiver import Receiver, listening
 from tests.world import World, work
 from vpspanel.accounts.models import Account
 from vpspanel.accounts.services import open_account
+from vpspanel.events.actor import SYSTEM
 from vpspanel.events.models import Event
 from vpspanel.events.services import record_event
 from vpspanel.servers.services import power_off
@@ -60,10 +61,8 @@ def test_who_is_told(world: World) -> None:
     make: dict[str, Any] = {"actor": world.alice, "url": "https://example.com/"}
     mine = create_webhook(**make, owner=world.project, name="mine").webhook
     some = create_webhook(**make, owner=world.project, name="some", kinds=["server.stopped"])
-    whole = create_webhook(**make, owner=account, name="whole").webhook
-    above = create_webhook(
-        world.charlie, url="https://example.com/", owner=reseller, name="above"
-    ).webhook
+    whole = create_webhook(**{**make, "actor": SYSTEM}, owner=account, name="whole").webhook
+    above = create_webhook(**{**make, "actor": SYSTEM}, owner=reseller, name="above").webhook
     create_webhook(world.charlie, url="https://example.com/", owner=theirs, name="other")
     Delivery.objects.all().delete()
     begun = Event.objects.latest("pk").pk

@@ -141,24 +141,23 @@ def require_webhook_role(actor: Actor, owner: Owner) -> None:
     """Raises `NotFound` for those who have no part in it, `Refused` unless they may change it."""
     if acts_as_root(actor):
         return
-    if isinstance(owner, Account) and actor.token is not None:
+    if isinstance(owner, Account):
         _require_reseller(actor, owner)
         return
-    projects = (
-        [owner.pk] if isinstance(owner, Project) else owner.projects.values_list("pk", flat=True)
-    )
-    found = (role_in(actor, project, Scope.WEBHOOKS) for project in projects)
-    roles = {role for role in found if role is not None}
-    if not roles:
+    role = role_in(actor, owner.pk, Scope.WEBHOOKS)
+    if role is None:
         raise NotFound("webhook")
-    if not roles & set(MAY_CHANGE) and actor.token is not None:
+    if role not in MAY_CHANGE and actor.token is not None:
         raise lacks_scope(Scope.WEBHOOKS)
-    if not roles & set(MAY_CHANGE):
+    if role not in MAY_CHANGE:
         raise Refused("forbidden", "Your role in this project may not change its webhooks.")
 
 
 def _require_reseller(actor: Actor, account: Account) -> None:
-    """A program reaches the webhooks of an account only with that reseller's own token."""
+    """The webhooks of an account are for that reseller's own token.
+
+    They tell of all its projects and customers, and a person has a role in single projects only.
+    """
     if actor.token is None or actor.token.account_id != account.pk:
         raise NotFound("webhook")
     if not governs(actor, account.pk, itself=True):
