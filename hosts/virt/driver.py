@@ -163,6 +163,14 @@ class Driver(Protocol):
         Raises `NotFound`; what `sink` or `progress` raises ends it and comes out of this call.
         """
 
+    def volume_users(self, pool: str, name: str) -> list[str]:
+        """What would break without the volume: names, sorted; empty if nothing would, or none is.
+
+        These are the volumes of the pool that stand on it, and the guests, ours
+        and foreign, that run with it or are defined with it, themselves or below
+        one of their disks.
+        """
+
     def delete_volume(self, pool: str, name: str) -> bool:
         """True if there was one. Only files inside the pool can be named."""
 

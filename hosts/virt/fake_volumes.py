@@ -22,6 +22,7 @@ from hosts.virt.errors import (
 )
 from hosts.virt.fake_base import GIB, FakeBase, host_call
 from hosts.virt.fake_qcow2 import EMPTY_BYTES
+from hosts.virt.fake_store import domain_from_json
 from hosts.virt.names import volume_name
 from hosts.virt.spec import PoolSeen, VolumeSeen
 from hosts.virt.xml import pool_xml
@@ -217,6 +218,22 @@ class VolumeCalls(FakeBase):
                 "UPDATE volume SET capacity = MAX(capacity, ?) WHERE pool = ? AND name = ?",
                 (capacity_bytes, pool, name),
             )
+
+    @host_call
+    def volume_users(self, pool: str, name: str) -> list[str]:
+        volume_name(name)
+        with self._transaction() as db:
+            _need_pool(db, pool)
+            if find_volume(db, pool, name) is None:
+                return []
+            above = "SELECT name FROM volume WHERE pool = ? AND base = ?"
+            found = {row["name"] for row in db.execute(above, (pool, name))}
+            for row in db.execute("SELECT name, spec, live_spec FROM domain"):
+                specs = [domain_from_json(text) for text in (row["spec"], row["live_spec"]) if text]
+                disks = {(disk.pool, disk.volume) for spec in specs for disk in spec.disks}
+                if (pool, name) in disks:
+                    found.add(row["name"])
+            return sorted(found)
 
     @host_call
     def delete_volume(self, pool: str, name: str) -> bool:

@@ -1,6 +1,6 @@
 """The Driver contract over libvirt: which lane and which deadline each call has.
 
-What the calls do is in hostinfo.py, storage.py, copies.py, domains.py and console.py.
+What the calls do is in hostinfo.py, storage.py, usage.py, copies.py, domains.py and console.py.
 `qemu:///system` and `qemu+ssh://…` are hosts; `test:///default` is libvirt's
 own test driver, which raises `Unsupported` where it goes no further.
 """
@@ -28,6 +28,7 @@ from hosts.virt import (
     stats,
     storage,
     this_machine,
+    usage,
     vnc,
 )
 from hosts.virt.adopting import AdoptCalls
@@ -97,6 +98,9 @@ class LibvirtDriver(AdoptCalls, MoveCalls):
 
     def grow_volume(self, pool: str, name: str, *, capacity_bytes: int) -> None:
         self._do(lambda c: storage.grow(c, pool, name, capacity_bytes), timeout=SLOW)
+
+    def volume_users(self, pool: str, name: str) -> list[str]:
+        return self._ask(lambda c: usage.users(c, pool, name), timeout=CHANGE)
 
     def delete_volume(self, pool: str, name: str) -> bool:
         return self._do(lambda c: storage.delete(c, pool, name), timeout=SLOW)

@@ -15,6 +15,8 @@ from vpspanel.actions.models import Action, ActionState
 from vpspanel.events.models import Event
 from vpspanel.servers.models import Server
 
+pytestmark = pytest.mark.both_databases
+
 LIST = "admin:actions_action_changelist"
 
 
