@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.contrib.sessions.backends.base import SessionBase
 from django.db import DatabaseError
+from django.db.models import F
 from django.http import HttpRequest
 
 from hosts.models import Host
@@ -32,6 +33,21 @@ class Shell:
     projects: list[Project]
     project: Project | None
     announcements: list[Announcement]
+    operates: frozenset[int] = frozenset()  # projects in which the reader is at least an operator
+    administers: frozenset[int] = frozenset()
+
+    @property
+    def may_operate(self) -> bool:
+        """Whether something can be added in the project in hand that an operator may add."""
+        return self._in_hand(self.operates)
+
+    @property
+    def may_administer(self) -> bool:
+        """The same of what only an administrator may add."""
+        return self._in_hand(self.administers)
+
+    def _in_hand(self, projects: frozenset[int]) -> bool:
+        return self.project.pk in projects if self.project is not None else bool(projects)
 
 
 def shell_of(request: HttpRequest | None) -> Shell:
@@ -39,15 +55,22 @@ def shell_of(request: HttpRequest | None) -> Shell:
     projects: list[Project] = []
     chosen: Project | None = None
     told: list[Announcement] = []
+    roles: dict[int, str] = {}
     simulated = False
     with _whatever_happens():
         simulated = Host.objects.filter(uri__startswith="fake:").exists()
         if request is not None and getattr(request, "user", None) is not None:
             actor = actor_from(request)
-            projects = projects_of(actor)
+            rows = _with_roles(actor)
+            projects = [project for project, _ in rows]
+            roles = {project.pk: role for project, role in rows}
             chosen = _chosen(request.session, projects)
             told = current_announcements(actor)
-    return Shell(settings.SITE_NAME, simulated, projects, chosen, told)
+    operates, administers = (
+        frozenset(pk for pk, role in roles.items() if includes(role, needed))
+        for needed in (Role.OPERATOR, Role.ADMIN)
+    )
+    return Shell(settings.SITE_NAME, simulated, projects, chosen, told, operates, administers)
 
 
 @contextmanager
@@ -61,7 +84,13 @@ def _whatever_happens() -> Iterator[None]:
 
 def projects_of(actor: Actor) -> list[Project]:
     """The actor's projects, by name."""
-    return list(visible_projects(actor).order_by("account__name", "name"))
+    return [project for project, _ in _with_roles(actor)]
+
+
+def _with_roles(actor: Actor) -> list[tuple[Project, str]]:
+    """The same, each with the person's role in it. One query."""
+    rows = visible_projects(actor).annotate(own_role=F("members__role"))
+    return [(project, project.own_role) for project in rows.order_by("account__name", "name")]
 
 
 def _chosen(session: SessionBase, projects: list[Project]) -> Project | None:
@@ -87,12 +116,12 @@ def working_project(request: SignedInRequest, role: Role = Role.OPERATOR) -> Pro
 
     Raises `Refused("forbidden")` with the reason if there is none.
     """
-    projects = projects_of(request.actor)
+    rows = _with_roles(request.actor)
+    projects, roles = [one for one, _ in rows], {one.pk: role for one, role in rows}
     if not projects:
         raise Refused(
             "forbidden", "You are not a member of any project yet. Ask its owner to invite you."
         )
-    roles = dict(request.user.memberships.values_list("project_id", "role"))
     chosen = _chosen(request.session, projects)
     for project in [chosen] if chosen is not None else projects:
         if includes(roles[project.pk], role):
