@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -72,6 +73,56 @@ def test_who_makes_none(world: World, client: Client, shop: Account) -> None:
     client.force_login(User.objects.create_superuser("root@example.com"))
     assert client.get(new_token(world.project.account)).status_code == 404
     assert not ApiToken.objects.exists()
+
+
+def changing(token: ApiToken) -> str:
+    return reverse("admin:accounts_account_token", args=[token.account_id, token.pk])
+
+
+def test_staff_change_what_a_token_may(world: World, client: Client, shop: Account) -> None:
+    api = reseller_program(shop, name="shop", expires=timezone.now() + timedelta(days=3))
+    token = shop.api_tokens.get()
+    user = sign_in(client, "view_account", "change_account", "add_apitoken")
+    page = client.get(reverse("admin:accounts_account_change", args=[shop.pk])).content.decode()
+    assert changing(token) in page
+    before = ApiToken.objects.values().get()
+    end = f"{timezone.localtime(token.expires):%Y-%m-%d %H:%M:%S}"
+    assert end in client.get(changing(token)).content.decode()
+    sent = {"name": "shop", "may_write": "on", "networks": "", "expires": end}
+    assert client.post(changing(token), sent).status_code == 302
+    assert ApiToken.objects.values().get() == before
+    assert not Event.objects.filter(kind="api_token.changed").exists()  # nothing did change
+    for wrong, told in (
+        ({"name": ""}, "This field is required"),
+        ({"networks": "nowhere"}, "is not an address or network"),
+        ({"expires": "2020-01-01 00:00"}, "lies in the past"),
+        ({"expires": "soon"}, "Enter a valid date/time"),
+    ):
+        assert told in client.post(changing(token), {**sent, **wrong}).content.decode(), wrong
+    answer = client.post(changing(token), {"name": "reader", "networks": "", "expires": ""})
+    assert answer["Location"] == reverse("admin:accounts_account_change", args=[shop.pk])
+    assert api.refused("POST", "/accounts", {"name": "Ada"}) == (403, "token_readonly")
+    changed = shop.api_tokens.get()
+    assert (changed.name, changed.may_write, changed.expires) == ("reader", False, None)
+    assert Event.objects.get(kind="api_token.changed").actor_id == user.pk
+    shop.api_tokens.update(expires=timezone.now())
+    assert b"make a new one" in client.post(changing(token), sent).content
+
+
+def test_who_changes_no_token(world: World, client: Client, shop: Account) -> None:
+    reseller_program(shop)
+    token, of_project = shop.api_tokens.get(), program(world.project)
+    sign_in(client, "view_account", "change_account", "view_apitoken", "change_apitoken")
+    assert client.get(changing(token)).status_code == 403
+    assert client.post(changing(token), {"name": "x"}).status_code == 403
+    client.force_login(User.objects.create_superuser("root@example.com"))
+    rival = make_reseller("Rival")
+    for account, pk in ((shop, world.project.api_tokens.get().pk), (rival, token.pk)):
+        address = reverse("admin:accounts_account_token", args=[account.pk, pk])
+        assert client.get(address).status_code == 404
+        assert client.post(address, {"name": "x"}).status_code == 404
+    assert not ApiToken.objects.filter(name="x").exists()
+    assert of_project.get("/servers")["servers"] == []
 
 
 def test_staff_revoke_any_token_after_asking(world: World, client: Client, shop: Account) -> None:

@@ -15,7 +15,9 @@ from tests.consoles.panel import Panel, running
 from tests.pages.test_doors import KEY
 from tests.servers.test_isos import make_iso
 from tests.world import World, make_plan, make_world, work
+from vpspanel.accounts.models import ApiToken
 from vpspanel.accounts.services import add_ssh_key
+from vpspanel.accounts.token_services import create_token
 from vpspanel.events.actor import Actor
 from vpspanel.events.services import record_event
 from vpspanel.servers.isos import attach_iso
@@ -256,6 +258,8 @@ def test_everybody_can_use_the_pages(
     addresses += [f"/servers/{server.pk}/{part}" for part in ("", "rebuild/", "delete/", "rename/")]
     addresses += [f"/servers/{building.pk}/", "/accounts/password/change/"]
     addresses += [f"/keys/{key.pk}/delete/", "/nothing/", "/snapshots/", "/tokens/add/"]
+    token = create_token(world.alice, project=world.project, name="ci", may_write=True).token
+    addresses += ["/tokens/", f"/tokens/{token.pk}/change/"]
     addresses += [f"/snapshots/{image_pk}/{part}/" for part in ("delete", "change_protection")]
     addresses += [
         f"/servers/{stopped.pk}/{part}"
@@ -319,6 +323,24 @@ def test_another_plan_in_a_dialog(world: World, visit: Open) -> None:
     work()
     expect(page.locator("#status")).to_have_text("Off", timeout=8000)
     expect(page.locator("dt", has_text="Memory").locator("+ dd")).to_have_text("256 MiB")
+
+
+def test_a_token_changes_in_a_dialog(world: World, visit: Open) -> None:
+    world.running("web")
+    token = create_token(world.alice, project=world.project, name="ci", may_write=True).token
+    page = visit("/tokens/", world.alice)
+    page.locator(f"#change-token-{token.pk}").click()
+    dialog = page.locator("dialog")
+    dialog.get_by_label("May change everything").uncheck()
+    dialog.get_by_label("servers:power").check()
+    dialog.get_by_label("Only these servers").fill("wbe")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_text("There is no server “wbe”")).to_be_visible()
+    dialog.get_by_label("Only these servers").fill("web")
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("API token ci was changed.")).to_be_visible()
+    expect(page.get_by_text("only web")).to_be_visible()
+    assert ApiToken.objects.get().scopes == ["servers:power"]
 
 
 def test_the_door_for_visitors(panel: Panel, page: Page) -> None:

@@ -22,7 +22,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 
-from vpspanel.accounts.admin_tokens import new_reseller_token
+from vpspanel.accounts.admin_tokens import changed_reseller_token, new_reseller_token
 from vpspanel.accounts.hierarchy import problems
 from vpspanel.accounts.models import Account, ApiToken, Member, Project, SSHKey, User
 from vpspanel.accounts.token_services import revoke_as_staff
@@ -191,17 +191,29 @@ class AccountAdmin(RecordedAdmin):
 
     def get_urls(self) -> list[Any]:
         page = self.admin_site.admin_view(self.new_token)
+        changes = self.admin_site.admin_view(self.change_token)
         return [
             path("<int:account_id>/new-token/", page, name="accounts_account_new_token"),
+            path("<int:account_id>/tokens/<int:token_id>/", changes, name="accounts_account_token"),
             *super().get_urls(),
         ]
 
     def new_token(self, request: HttpRequest, account_id: int) -> HttpResponse:
         """The page that makes a reseller's token and shows its secret, once."""
+        account = self._reseller(request, account_id)
+        return new_reseller_token(request, account, self.admin_site.each_context(request))
+
+    def change_token(self, request: HttpRequest, account_id: int, token_id: int) -> HttpResponse:
+        """The page that changes one of them."""
+        account = self._reseller(request, account_id)
+        context = self.admin_site.each_context(request)
+        return changed_reseller_token(request, account, token_id, context)
+
+    def _reseller(self, request: HttpRequest, account_id: int) -> Account:
+        """The account, for those who may make its tokens: a change may let one do more."""
         if not request.user.has_perms(("accounts.change_account", "accounts.add_apitoken")):
             raise PermissionDenied
-        account = get_object_or_404(Account, pk=account_id, is_reseller=True, deleted_at=None)
-        return new_reseller_token(request, account, self.admin_site.each_context(request))
+        return get_object_or_404(Account, pk=account_id, is_reseller=True, deleted_at=None)
 
     @admin.display(description="API tokens")
     def tokens(self, account: Account) -> str:
@@ -210,10 +222,16 @@ class AccountAdmin(RecordedAdmin):
             return "Only resellers have tokens that act for the whole account."
         url = reverse("admin:accounts_account_new_token", args=[account.pk])
         rows = (
-            (reverse("admin:accounts_apitoken_change", args=[token.pk]), token.name, token.hint)
+            (
+                reverse("admin:accounts_apitoken_change", args=[token.pk]),
+                token.name,
+                token.hint,
+                reverse("admin:accounts_account_token", args=[account.pk, token.pk]),
+            )
             for token in account.api_tokens.all()
         )
-        known = format_html_join("", '<p><a href="{}">{}</a> …{}</p>', rows)
+        row = '<p><a href="{}">{}</a> …{} · <a href="{}">Change</a></p>'
+        known = format_html_join("", row, rows)
         return format_html('{}<p><a href="{}">Make a token</a></p>', known, url)
 
     def get_queryset(self, request: HttpRequest) -> Any:

@@ -103,6 +103,7 @@ class ChangedTokenForm(TokenForm):
         }
         super().__init__(*args, **kwargs)
         days = cast(forms.ChoiceField, self.fields["days"])
+        days.label = "Valid until"
         days.choices = _other_ends(token.expires)
 
     def wanted(self) -> dict[str, Any]:
@@ -120,9 +121,9 @@ def _other_ends(expires: datetime | None) -> list[tuple[str, str]]:
     """The end as it is, and others, counted from now."""
     others = [(days, f"{life} from now") for days, life in LIVES.items() if days]
     if expires is None:
-        return [("", f"{LIVES['']}, as before"), *others]
+        return [("", "it is revoked, as before"), *others]
     until = timezone.localtime(expires)
-    return [("", f"until {until:%Y-%m-%d %H:%M}, as before"), *others, (FOR_EVER, LIVES[""])]
+    return [("", f"{until:%Y-%m-%d %H:%M}, as before"), *others, (FOR_EVER, "it is revoked")]
 
 
 def _in_days(days: str) -> datetime:
