@@ -6,6 +6,7 @@ An address that is not in the table fails the test: whoever adds one says what i
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.utils import timezone
 
 from hosts.models import Image, ImageStatus, ImageType
 from tests.access.addresses import all_addresses
+from tests.access.rows import Rows
 from tests.api.asking import (
     Api,
     make_reseller,
@@ -171,55 +173,62 @@ def names() -> list[str]:
     return [name.removeprefix("api:") for name, _ in all_addresses() if name.startswith("api:")]
 
 
+# What `pk` stands for below each collection, of Alice's things; elsewhere it is her location.
+PKS: dict[str, Callable[[], int]] = {
+    "servers": lambda: Server.objects.get().pk,
+    "images": lambda: Image.objects.get(owner__isnull=False).pk,
+    "isos": lambda: Image.objects.get(type=ImageType.ISO).pk,
+    "primary_ips": lambda: Server.objects.get().primary_ips.order_by("pk")[0].pk,
+    "ssh_keys": lambda: SSHKey.objects.get().pk,
+    "server_types": lambda: Server.objects.get().server_type_id,
+    "webhooks": lambda: Webhook.objects.get().pk,
+    "accounts": lambda: Server.objects.get().project.account_id,
+    "projects": lambda: Server.objects.get().project_id,
+    "tokens": lambda: Server.objects.get().project.api_tokens.get(name="own").pk,
+    "placement_groups": lambda: PlacementGroup.objects.get().pk,
+}
+
+
 def address(name: str) -> str:
     """With the ids of Alice's things."""
     name, _, verb = name.partition(":")
     route = dict(all_addresses())[f"api:{name}"]
-    server, image = Server.objects.get(), Image.objects.get(owner__isnull=False)
-    kinds = [kind for kind in ("image", "primary_ip") if name.startswith(kind)]
-    action = Action.objects.filter(resource_type=kinds[0] if kinds else "server")
-    action_id = action.order_by("pk")[0].pk
-    pks = {
-        "servers": server.pk,
-        "images": image.pk,
-        "isos": Image.objects.get(type=ImageType.ISO).pk,
-        "primary_ips": server.primary_ips.order_by("pk")[0].pk,
-        "ssh_keys": SSHKey.objects.get().pk,
-        "server_types": server.server_type_id,
-        "webhooks": Webhook.objects.get().pk,
-        "accounts": server.project.account_id,
-        "projects": server.project_id,
-        "tokens": server.project.api_tokens.get(name="own").pk,
-        "placement_groups": PlacementGroup.objects.get().pk,
-    }
     ids: dict[str, int | str] = {}
     if ":pk>" in route:
-        ids["pk"] = pks.get(route.split("/")[2], server.location_id)
+        find = PKS.get(route.split("/")[2])
+        ids["pk"] = find() if find else Server.objects.get().location_id
     if ":delivery_id>" in route:
         ids["delivery_id"] = Delivery.objects.order_by("pk")[0].pk
     if ":action_id>" in route:
-        ids["action_id"] = action_id
+        ids["action_id"] = _action_id(name)
     if verb:
         ids["verb"] = verb
     path = reverse(f"api:{name}", kwargs=ids)
-    return path + ASKED.get(name, f"?id={action_id}" if name == "actions" else "")
+    return path + ASKED.get(name, f"?id={_action_id(name)}" if name == "actions" else "")
 
 
-def records() -> dict[str, Any]:
-    """What must not change when somebody is refused."""
-    return {
-        "actions": list(Action.objects.values_list("pk", "state")),
-        "servers": list(Server.objects.values()),
-        "keys": list(SSHKey.objects.values()),
-        "images": list(Image.objects.values()),
-        "webhooks": list(Webhook.objects.values()),
-        "groups": list(PlacementGroup.objects.values()),
-        "addresses": list(PrimaryIP.objects.values()),
-        "deliveries": list(Delivery.objects.values()),
-        "tokens": list(ApiToken.objects.values_list("pk", "digest", "may_write", "name")),
-        "accounts": list(Account.objects.values()),
-        "projects": list(Project.objects.values()),
+def _action_id(name: str) -> int:
+    kinds = [kind for kind in ("image", "primary_ip") if name.startswith(kind)]
+    action = Action.objects.filter(resource_type=kinds[0] if kinds else "server")
+    return action.order_by("pk")[0].pk
+
+
+# What must not change when somebody is refused.
+ROWS = Rows(
+    {
+        "actions": Action.objects.values_list("pk", "state"),
+        "servers": Server.objects.values(),
+        "keys": SSHKey.objects.values(),
+        "images": Image.objects.values(),
+        "webhooks": Webhook.objects.values(),
+        "groups": PlacementGroup.objects.values(),
+        "addresses": PrimaryIP.objects.values(),
+        "deliveries": Delivery.objects.values(),
+        "tokens": ApiToken.objects.values_list("pk", "digest", "may_write", "name"),
+        "accounts": Account.objects.values(),
+        "projects": Project.objects.values(),
     }
+)
 
 
 def test_the_plan_names_every_address() -> None:
@@ -231,7 +240,7 @@ def test_the_plan_names_every_address() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_nobody_gets_more_than_planned(world: World, person: str, method: str) -> None:
     api = program_of(world, person)
-    before = records()
+    before, seen = ROWS.values(), ROWS.read()
     for name, (whose, methods) in PLAN.items():
         answer = api.ask(method, address(name), None if method == "GET" else {})
         told = (name, answer.status_code, answer.content)
@@ -252,16 +261,16 @@ def test_nobody_gets_more_than_planned(world: World, person: str, method: str) -
             # An empty body is not enough to do anything, or the thing may be done.
             assert answer.status_code in (200, 201, 204, 403, 409, 422, 423), told
             _put_back(before)
-            before = records()
+            before, seen = ROWS.values(), ROWS.read()
             continue
-        assert records() == before, told
+        assert ROWS.read() == seen, told
 
 
 @pytest.mark.parametrize("person", SELLERS)
 @pytest.mark.parametrize("method", METHODS)
 def test_no_reseller_gets_more_than_planned(world: World, person: str, method: str) -> None:
     api = program_of(world, person)
-    before = records()
+    before, seen = ROWS.values(), ROWS.read()
     for name, (whose, methods) in PLAN.items():
         answer = api.ask(method, address(name), None if method == "GET" else {})
         told = (name, answer.status_code, answer.content)
@@ -273,9 +282,9 @@ def test_no_reseller_gets_more_than_planned(world: World, person: str, method: s
             assert b"needs the token" not in answer.content, told
             assert b"X-Project" not in answer.content, told
             _put_back(before)
-            before = records()
+            before, seen = ROWS.values(), ROWS.read()
             continue
-        assert records() == before, told
+        assert ROWS.read() == seen, told
 
 
 def expected_of(person: str, method: str, whose: str, methods: str) -> int | None:
@@ -331,14 +340,14 @@ MAY_BE_STOPPED = ("server_verb:poweroff",)
 
 def test_a_suspended_account_changes_no_server(world: World) -> None:
     api = program_of(world, "suspended")
-    before = records()["servers"]
+    before = ROWS.values()["servers"]
     for name, (_, methods) in PLAN.items():
         if not name.startswith("server") or name in MAY_BE_STOPPED:
             continue
         for method in set(methods.split()) - {"GET", "DELETE"}:
             answer = api.ask(method, address(name), {"name": "x"} if method == "PUT" else {})
             assert answer.status_code in (403, 409, 422), (name, answer.content)
-    assert records()["servers"] == before
+    assert ROWS.values()["servers"] == before
 
 
 def test_the_same_words_for_what_is_not_there_and_what_is_not_theirs(world: World) -> None:

@@ -27,6 +27,7 @@ from hosts.models import (
     StoragePool,
 )
 from tests.access.addresses import all_addresses
+from tests.access.rows import Rows
 from tests.webhooks.receiver import make_webhook
 from tests.world import World, make_user, make_world
 from vpspanel.accounts.models import Account, ApiToken, Member, Project, SSHKey, User
@@ -233,29 +234,25 @@ def address(name: str) -> str:
     return reverse(name, kwargs=ids)
 
 
-def records() -> dict[str, Any]:
-    """What must not change when somebody is refused."""
-    return {
-        "actions": list(Action.objects.values_list("pk", "state")),
-        "servers": list(Server.objects.values()),
-        "keys": list(SSHKey.objects.values()),
-        "tokens": list(ApiToken.objects.values()),
-        "addresses": list(PrimaryIP.objects.order_by("pk").values()),
-        "groups": list(PlacementGroup.objects.values()),
-        "webhooks": list(Webhook.objects.values()),
-        "deliveries": list(Delivery.objects.values()),
-        "images": list(Image.objects.values()),
-        "recordings": list(Recording.objects.values()),
-        "people": list(
-            User.objects.order_by("pk").values_list(
-                "email", "password", "is_active", "is_staff", "is_superuser"
-            )
+# What must not change when somebody is refused.
+ROWS = Rows(
+    {
+        "actions": Action.objects.values_list("pk", "state"),
+        "servers": Server.objects.values(),
+        "keys": SSHKey.objects.values(),
+        "tokens": ApiToken.objects.values(),
+        "addresses": PrimaryIP.objects.order_by("pk").values(),
+        "groups": PlacementGroup.objects.values(),
+        "webhooks": Webhook.objects.values(),
+        "deliveries": Delivery.objects.values(),
+        "images": Image.objects.values(),
+        "recordings": Recording.objects.values(),
+        "people": User.objects.order_by("pk").values_list(
+            "email", "password", "is_active", "is_staff", "is_superuser"
         ),
-        **{
-            model.__name__: list(model._default_manager.order_by("pk").values())
-            for model in UNTOUCHED
-        },
+        **{model.__name__: model._default_manager.order_by("pk").values() for model in UNTOUCHED},
     }
+)
 
 
 def asked(client: Client, method: str, name: str) -> HttpResponseBase:
@@ -278,23 +275,23 @@ def test_the_plan_names_every_address() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_nobody_gets_more_than_planned(world: World, person: str, method: str) -> None:
     client = browser(person)
-    before = records()
+    before, seen = ROWS.values(), ROWS.read()
     for name, (get, post) in PLAN.items():
         who = get if method == "GET" else post
         response = asked(client, method, name)
         if (name, person) in NO_PROJECT_OF_THEIRS:
             assert response.status_code == 403
-            assert records() == before, name
+            assert ROWS.read() == seen, name
         elif may(person, who):
             if method == "GET":
                 assert response.status_code in (200, 302, 304), (name, response.status_code)
             else:
                 assert response.status_code in (200, 302, 303, 422), (name, response.status_code)
             _put_back(before)
-            before = records()
+            before, seen = ROWS.values(), ROWS.read()
             continue
         assert response.status_code in (302, 303, 401, 403, 404, 405), (name, response.status_code)
-        assert records() == before, name
+        assert ROWS.read() == seen, name
         if who is not None and person in ("stranger", "staff") and who != SIGNED_IN:
             assert response.status_code == 404, f"{name} tells a stranger that it exists"
         if who is not None and person == "nobody" and response.status_code in (302, 303):
@@ -346,21 +343,21 @@ def _body(response: Any) -> str:
 
 def test_get_changes_nothing(world: World) -> None:
     client = browser("alice")
-    before = records()
+    before = ROWS.read()
     for name in PLAN:
         client.get(address(name))
-    assert records() == before
+    assert ROWS.read() == before
 
 
 def test_every_post_wants_a_csrf_token(world: World) -> None:
     client = browser("alice", csrf=True)
-    before = records()
+    before = ROWS.read()
     for name, (_, post) in PLAN.items():
         if post is not None:
             assert client.post(address(name)).status_code == 403, name
     for name in ("account_login", "account_signup", "account_reset_password", "account_logout"):
         assert client.post(reverse(name)).status_code == 403, name
-    assert records() == before
+    assert ROWS.read() == before
 
 
 def _admin_addresses() -> list[str]:
@@ -380,7 +377,7 @@ HARMLESS = (*OWN_ACCOUNT, "/admin/password_change/done/", "/admin/jsi18n/")
 @pytest.mark.parametrize("person", ["nobody", "stranger", "alice", "staff"])
 def test_the_admin_is_closed_without_the_permission(world: World, person: str) -> None:
     client = browser(person)
-    before = records()
+    before = ROWS.read()
     methods: list[Callable[[str], Any]] = [client.get, client.post]
     for path in _admin_addresses():
         if path in HARMLESS:
@@ -391,4 +388,4 @@ def test_the_admin_is_closed_without_the_permission(world: World, person: str) -
             if response.status_code == 302:
                 location = response["Location"]
                 assert "login" in location or location.startswith("/admin/"), (path, location)
-    assert records() == before
+    assert ROWS.read() == before

@@ -12,10 +12,10 @@ from tests.access.test_matrix import (
     PEOPLE,
     PLAN,
     PUBLIC,
+    ROWS,
     SIGNED_IN,
     address,
     browser,
-    records,
     world,
 )
 from tests.world import World
@@ -79,25 +79,25 @@ WHILE_SUSPENDED = {
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 def test_nobody_gets_anywhere_with_other_methods(world: World, method: str) -> None:
-    before = records()
+    before = ROWS.read()
     for person in PEOPLE:
         client = browser(person)
         for name in PLAN:
             response = client.generic(method, address(name))
             allowed = (302, 401, 405) if person == "nobody" else (405,)
             assert response.status_code in allowed, (person, name)
-    assert records() == before
+    assert ROWS.read() == before
 
 
 def test_head_tells_what_get_tells_and_changes_nothing(world: World) -> None:
-    before = records()
+    before = ROWS.read()
     for person in PEOPLE:
         client = browser(person)
         for name in PLAN:
             head, get = client.head(address(name)), client.get(address(name))
             assert head.status_code == get.status_code, (person, name)
             assert head.content == b"", (person, name)
-    assert records() == before
+    assert ROWS.read() == before
 
 
 def test_the_plan_names_every_address_of_ones_own_account() -> None:
@@ -107,7 +107,7 @@ def test_the_plan_names_every_address_of_ones_own_account() -> None:
 
 @pytest.mark.parametrize("person", ["nobody", "stranger", "staff"])
 def test_ones_own_account(world: World, person: str) -> None:
-    before = records()
+    before = ROWS.read()
     for name, plan in OWN_ACCOUNT.items():
         for method, who in zip(("GET", "POST"), plan, strict=True):
             client = browser(person)
@@ -117,7 +117,7 @@ def test_ones_own_account(world: World, person: str) -> None:
                 shown = False
             assert (response.status_code == 200) == shown, (method, name, response.status_code)
             assert response.status_code in (200, 302, 404, 405), (method, name)
-    assert records() == before
+    assert ROWS.read() == before
 
 
 def test_a_suspended_account_only_ends_things(world: World) -> None:
@@ -136,11 +136,11 @@ def test_a_suspended_account_only_ends_things(world: World) -> None:
     for name, (_, post) in PLAN.items():
         if post is None or name == "projects:choose":  # which only the session remembers
             continue
-        before = records()
+        before = ROWS.read()
         with transaction.atomic():
             response = client.post(address(name), form)
             if response.status_code in (403, 422):
-                assert records() == before, name
+                assert ROWS.read() == before, name
             else:
                 let_through.add(name)
             transaction.set_rollback(True)
