@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +62,9 @@ def whole_panel(
     images: Path,
     images_wanted: tuple[str, ...] = (),
     driver: str = "libvirt",
+    added: Mapping[str, str] | None = None,
 ) -> Iterator[WholePanel]:
-    """Migrate, make the demo on that host, serve; stop it at the end."""
+    """Migrate, make the demo on that host, serve; stop it at the end. `added` is environment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -75,6 +76,7 @@ def whole_panel(
         "VPSPANEL_IMAGES": str(images),
         "VPSPANEL_DRIVER": driver,
         "PORT": str(port),
+        **(added or {}),
     }
     environment.pop("DATABASE_URL", None)
     manage(environment, "migrate", "-v0")
