@@ -75,7 +75,7 @@ PLAN: dict[str, tuple[str, str]] = {
     **{f"primary_ip_verb:{verb}": (MINE, "POST") for verb in ADDRESS_VERBS},
     "isos": (EVERYBODYS, "GET"),
     "iso": (EVERYBODYS, "GET"),
-    "events": (PROJECTS, "GET"),
+    "events": (EITHERS, "GET"),
     "limits": (EITHERS, "GET"),
     "stock": (EVERYBODYS, "GET"),
     "usage": (EITHERS, "GET"),

@@ -152,6 +152,22 @@ def test_members_are_changed_with_an_event(world: World, client: Client) -> None
     member.refresh_from_db()
     assert member.role == "admin"
     assert "Role for member" in Event.objects.get(kind="staff.project_changed").message
+    form["members-1-DELETE"] = "on"
+    form["name"] = "Renamed"
+    assert client.post(change, form).status_code == 302
+    told = Event.objects.filter(project_id=project.pk, via="admin", public=True).order_by("pk")
+    assert [(event.kind, event.message) for event in told] == [
+        (
+            "project.member_changed",
+            f"Project {world.project.name} has a changed member: bob@example.com (admin)",
+        ),
+        ("project.renamed", "Project Renamed was renamed"),
+        (
+            "project.member_removed",
+            f"Project Renamed has lost a member: {others[0].user} ({others[0].role})",
+        ),
+    ]
+    assert told[0].data == {"user": "bob@example.com", "role": "admin"}
 
 
 def test_staff_sign_in_on_the_common_page(db: None, client: Client) -> None:

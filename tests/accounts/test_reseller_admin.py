@@ -162,6 +162,11 @@ def test_the_form_says_what_speaks_against_a_move(
     assert "is no reseller" in client.post(address, form).content.decode()
     assert client.post(address, {**form, "parent": str(shop.pk)}).status_code == 302
     assert Account.objects.get(pk=plain.pk).parent == shop
+    told = Event.objects.get(kind="account.changed", resource_id=plain.pk)
+    assert (told.public, told.data) == (True, {"parent": shop.pk})
+    client.post(address, {**form, "parent": str(shop.pk), "server_limit": "7"})
+    told = Event.objects.filter(kind="account.changed", resource_id=plain.pk).latest("pk")
+    assert told.data == {"server_limit": 7}
 
 
 def test_where_an_account_may_stand(world: World, shop: Account) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.clients.noting import NOTES_IN
+from tests.clients.shown import Asked
 from tests.e2e.whole_panel import WholePanel, whole_panel
 
 
@@ -15,11 +18,25 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholePanel]:
     """Web, worker and monitor on a simulated host. At the end records and host agree."""
     directory = tmp_path_factory.mktemp("panel")
     uri = f"fake:///simulated?cpus=8&memory_mib=16384&disk_gib=200&dir={directory}/host"
+    notes = directory / "notes"
+    notes.touch()
     with whole_panel(
-        directory, uri=uri, pool=directory / "pool", images=directory / "images", driver="fake"
+        directory,
+        uri=uri,
+        pool=directory / "pool",
+        images=directory / "images",
+        driver="fake",
+        added={"DJANGO_SETTINGS_MODULE": "tests.clients.settings", NOTES_IN: str(notes)},
     ) as panel:
         yield panel
         expect_agreement(panel)
+
+
+@pytest.fixture
+def asked(panel: WholePanel, request: pytest.FixtureRequest) -> Asked:
+    """What this test's clients ask of the panel."""
+    notes = Path(panel.environment[NOTES_IN])
+    return Asked(request.node.nodeid, notes, len(notes.read_text()))
 
 
 def expect_agreement(panel: WholePanel) -> None:

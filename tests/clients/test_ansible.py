@@ -13,6 +13,7 @@ import pytest
 
 from tests.accounts.test_keys import ED25519
 from tests.clients.conftest import new_token
+from tests.clients.shown import Asked
 from tests.e2e.whole_panel import WholePanel
 from tests.levels import ANSIBLE
 
@@ -66,7 +67,7 @@ class Ansible:
         return done.stdout
 
 
-def test_the_life_of_a_server(panel: WholePanel, tmp_path: Path) -> None:
+def test_the_life_of_a_server(panel: WholePanel, asked: Asked, tmp_path: Path) -> None:
     ansible = Ansible(panel, tmp_path)
     ansible.play("playbook.yml")
     known = ansible.inventory()["_meta"]["hostvars"]
@@ -75,3 +76,4 @@ def test_the_life_of_a_server(panel: WholePanel, tmp_path: Path) -> None:
     assert known["ansible"]["hcloud_labels"] == {"made-by": "ansible"}
     ansible.play("farewell.yml")
     assert "ansible" not in ansible.inventory()["_meta"]["hostvars"]
+    asked.expect("Ansible")

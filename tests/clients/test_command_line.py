@@ -13,9 +13,13 @@ import pytest
 
 from tests.accounts.test_keys import ED25519
 from tests.clients.conftest import new_token
+from tests.clients.shown import Asked
 from tests.e2e.whole_panel import WholePanel
 
 pytestmark = [pytest.mark.clients, pytest.mark.fake, pytest.mark.slow]
+
+
+CLIENT = "hcloud CLI"
 
 
 class CommandLine:
@@ -62,7 +66,7 @@ def cli(panel: WholePanel, tmp_path: Path) -> CommandLine:
     return CommandLine(panel, tmp_path)
 
 
-def test_looking_around(cli: CommandLine) -> None:
+def test_looking_around(cli: CommandLine, asked: Asked) -> None:
     assert "local" in cli.says("location", "list")
     assert "nano" in cli.says("server-type", "list")
     assert "1" in cli.says("server-type", "describe", "nano")
@@ -71,12 +75,14 @@ def test_looking_around(cli: CommandLine) -> None:
     for nothing in ("volume", "network", "firewall", "floating-ip", "load-balancer", "iso"):
         cli.says(nothing, "list")
     assert "not found" in cli.fails("server", "describe", "missing")
+    asked.expect(CLIENT)
 
 
-def test_the_life_of_a_server(cli: CommandLine, tmp_path: Path) -> None:
+def test_the_life_of_a_server(cli: CommandLine, asked: Asked, tmp_path: Path) -> None:
     key = tmp_path / "key.pub"
     key.write_text(ED25519)
     life_of_a_server(cli, key)
+    asked.expect(CLIENT)
 
 
 class Guests:

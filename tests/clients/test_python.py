@@ -14,6 +14,7 @@ import pytest
 
 from tests.accounts.test_keys import ED25519
 from tests.clients.conftest import new_token
+from tests.clients.shown import Asked
 from tests.e2e.whole_panel import WholePanel
 from tests.levels import OLDEST_CLIENT
 
@@ -44,7 +45,7 @@ def tour(panel: WholePanel, version: str, *, key: str, ssh: Sequence[str] = ()) 
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_tour(panel: WholePanel, version: str) -> None:
+def test_a_tour(panel: WholePanel, asked: Asked, version: str) -> None:
     seen = tour(panel, version, key=ED25519)
     address = seen.pop("address")
     assert address.startswith("10.")
@@ -97,3 +98,4 @@ def test_a_tour(panel: WholePanel, version: str) -> None:
         "gone": [True, "not_found"],
         "keys": 0,
     }
+    asked.expect("hcloud-python " + VERSIONS[version].rpartition(".")[0])

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,9 @@ def whole_panel(
     images: Path,
     images_wanted: tuple[str, ...] = (),
     driver: str = "libvirt",
+    added: Mapping[str, str] | None = None,
 ) -> Iterator[WholePanel]:
-    """Make a database, the demo on that host, serve; stop it at the end."""
+    """Make a database and the demo on that host, serve; stop it at the end. `added`: environment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -77,6 +78,7 @@ def whole_panel(
         "VPSPANEL_IMAGES": str(images),
         "VPSPANEL_DRIVER": driver,
         "PORT": str(port),
+        **(added or {}),
     }
     environment.pop("DATABASE_URL", None)
     migrated.copy_to(directory / "var" / "db.sqlite3")

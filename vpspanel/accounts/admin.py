@@ -25,6 +25,7 @@ from django.utils.html import format_html, format_html_join
 from vpspanel.accounts.admin_tokens import changed_reseller_token, new_reseller_token
 from vpspanel.accounts.hierarchy import problems
 from vpspanel.accounts.models import Account, ApiToken, Member, Project, SSHKey, User
+from vpspanel.accounts.telling import say_of_account, say_of_member, say_of_project
 from vpspanel.accounts.token_services import revoke_as_staff
 from vpspanel.events.staff import (
     STYLE,
@@ -234,6 +235,15 @@ class AccountAdmin(RecordedAdmin):
         known = format_html_join("", row, rows)
         return format_html('{}<p><a href="{}">Make a token</a></p>', known, url)
 
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
+        """Whoever has it, and its resellers, are told as of their own changes."""
+        super().save_model(request, obj, form, change)
+        if form.changed_data:
+            values = {name: form.cleaned_data[name] for name in form.changed_data}
+            if "parent" in values:
+                values["parent"] = obj.parent_id
+            say_of_account(staff_actor(request), obj, "account.changed", "was changed", **values)
+
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).annotate(n=Count("projects", distinct=True))
 
@@ -275,6 +285,23 @@ class ProjectAdmin(RecordedAdmin):
     fields = ("account", "name", "created", "deleted_at")
     readonly_fields = ("account", "created", "deleted_at")
     inlines = (MemberInline,)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: ModelForm, change: bool) -> None:
+        """Whoever has it is told."""
+        super().save_model(request, obj, form, change)
+        if "name" in form.changed_data:
+            say_of_project(staff_actor(request), obj, "project.renamed", "was renamed")
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """The same of its members."""
+        super().save_formset(request, form, formset, change)
+        actor = staff_actor(request)
+        for member in formset.new_objects:
+            say_of_member(actor, member, "project.member_added", "has a new member")
+        for member, _ in formset.changed_objects:
+            say_of_member(actor, member, "project.member_changed", "has a changed member")
+        for member in formset.deleted_objects:
+            say_of_member(actor, member, "project.member_removed", "has lost a member")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).annotate(n=Count("members", distinct=True))

@@ -13,11 +13,11 @@ from django.utils import timezone
 
 from vpspanel.accounts.models import Account, Project
 from vpspanel.accounts.roles import governs
+from vpspanel.accounts.telling import say_of_account, say_of_project
 from vpspanel.accounts.token_services import account_suspended
 from vpspanel.accounts.tree import accounts_below, projects_in
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
-from vpspanel.events.services import record_event
 
 CUSTOMERS_PER_RESELLER = 10_000
 PROJECTS_PER_ACCOUNT = 100
@@ -39,7 +39,9 @@ def open_customer(actor: Actor, *, name: str, server_limit: int) -> Account:
             account = Account.objects.create(parent=reseller, name=name, server_limit=limit)
     except IntegrityError:
         raise _name_taken("account", name) from None
-    _say(actor, account, "account.opened", "was opened", server_limit=account.server_limit)
+    say_of_account(
+        actor, account, "account.opened", "was opened", server_limit=account.server_limit
+    )
     return account
 
 
@@ -65,7 +67,7 @@ def update_customer(
     except IntegrityError:
         raise _name_taken("account", changes["name"]) from None
     account.refresh_from_db()
-    _say(actor, account, "account.changed", "was changed", **changes)
+    say_of_account(actor, account, "account.changed", "was changed", **changes)
     return account
 
 
@@ -87,7 +89,7 @@ def close_customer(actor: Actor, account_id: int) -> None:
     account.webhooks.all().delete()
     account.api_tokens.all().delete()
     if Account.objects.filter(pk=account_id, deleted_at=None).update(deleted_at=timezone.now()):
-        _say(actor, account, "account.deleted", "was deleted")
+        say_of_account(actor, account, "account.deleted", "was deleted")
 
 
 @transaction.atomic
@@ -132,17 +134,6 @@ def get_project_of(actor: Actor, project_id: int) -> Project:
     return project
 
 
-def say_of_project(actor: Actor, project: Project, kind: str, what: str) -> None:
-    """Leave an event of it."""
-    record_event(
-        kind,
-        f"Project {project.name} {what}",
-        resource=("project", project.pk),
-        project_id=project.pk,
-        actor=actor,
-    )
-
-
 def _locked(account_id: int) -> Account:
     """The account, for a change below it. Raises `NotFound`, and `Refused` if it is suspended."""
     account = Account.objects.select_for_update().get(pk=account_id)
@@ -182,13 +173,3 @@ def _clean_name(name: str, longest: int) -> str:
 
 def _name_taken(what: str, name: str) -> Refused:
     return Refused("uniqueness_error", f"Another {what} is called “{name}”.", field="name")
-
-
-def _say(actor: Actor, account: Account, kind: str, what: str, **data: Any) -> None:
-    record_event(
-        kind,
-        f"Account {account.name} {what}",
-        resource=("account", account.pk),
-        actor=actor,
-        **data,
-    )

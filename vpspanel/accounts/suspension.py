@@ -14,10 +14,10 @@ from django.utils import timezone
 
 from vpspanel.accounts.models import Account, Suspender
 from vpspanel.accounts.roles import acts_as_staff, governs
+from vpspanel.accounts.telling import say_of_account, say_of_accounts
 from vpspanel.accounts.tree import below, tree_of
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
-from vpspanel.events.services import record_event
 
 REASON_LENGTH = 200
 # Whose suspension gives way to whose. One of nobody is from before it was written down.
@@ -50,6 +50,8 @@ def suspend(actor: Actor, account_id: int, *, reason: str) -> Sequence[int]:
     ):
         raise already()
     _say(actor, account, "suspended", f"was suspended: {reason}", reached)
+    followers = set(reached) - {account_id}
+    say_of_accounts(actor, followers, "account.suspended", "was suspended with the one above it")
     return reached
 
 
@@ -69,9 +71,11 @@ def unsuspend(actor: Actor, account_id: int) -> Sequence[int]:
         return ()
     lifted = _lift(Account.objects.filter(pk=account_id))
     followed = Account.objects.filter(suspender=Suspender.ABOVE, parent__suspended_at=None)
-    lifted += _lift(followed.filter(parent=account_id))
-    lifted += _lift(followed.filter(parent__parent=account_id))
+    followers = _lift(followed.filter(parent=account_id))
+    followers += _lift(followed.filter(parent__parent=account_id))
+    lifted += followers
     _say(actor, account, "unsuspended", "is no longer suspended", lifted)
+    say_of_accounts(actor, followers, "account.unsuspended", "is no longer suspended")
     return lifted
 
 
@@ -136,10 +140,4 @@ def _pks(accounts: QuerySet[Account]) -> list[int]:
 
 
 def _say(actor: Actor, account: Account, what: str, words: str, reached: Sequence[int]) -> None:
-    record_event(
-        f"account.{what}",
-        f"Account {account.name} {words}",
-        resource=("account", account.pk),
-        actor=actor,
-        accounts=len(reached),
-    )
+    say_of_account(actor, account, f"account.{what}", words, accounts=len(reached))

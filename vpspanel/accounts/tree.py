@@ -6,6 +6,8 @@ from django.db.models import Q, QuerySet
 
 from vpspanel.accounts.models import Account, ApiToken, Project
 
+CHAIN = ("pk", "parent_id", "parent__parent_id")  # from an account upwards
+
 
 def below(account_id: int) -> Q:
     """The accounts below it, as a condition on accounts."""
@@ -36,6 +38,5 @@ def tokens_in(account_id: int) -> QuerySet[ApiToken]:
 
 def upwards(account_id: int) -> list[int]:
     """The account and those above it, from below."""
-    chain = ("pk", "parent_id", "parent__parent_id")
-    found = Account.objects.filter(pk=account_id).values_list(*chain).first()
+    found = Account.objects.filter(pk=account_id).values_list(*CHAIN).first()
     return [pk for pk in found or () if pk is not None]

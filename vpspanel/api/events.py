@@ -5,18 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TypedDict
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from vpspanel.api.auth import Whose
 from vpspanel.api.describing import answers
 from vpspanel.api.listing import MOST_PER_PAGE, PER_PAGE, ids, number
 from vpspanel.api.view import ApiView
 from vpspanel.errors import Refused
 from vpspanel.events.live import LATE_COMMIT
-from vpspanel.events.models import Event
-from vpspanel.servers.access import visible_events
+from vpspanel.servers.access import page_of_events
 from vpspanel.webhooks.message import EventShape, event_shape
 
 
@@ -40,12 +40,14 @@ class EventsMeta(TypedDict):
 
 
 class Events(ApiView):
-    """The events of the project, by a cursor: an event's id.
+    """The events of the project, or of all that is a reseller's, by a cursor: an event's id.
 
     Numbers are given before they are committed, so a smaller one may appear
     after a larger one. Whoever follows with `after` must not miss it, and gets
     events only once all that may still come before them have come.
     """
+
+    whose = Whose.ANYBODY
 
     @answers(
         "List events, or follow them",
@@ -58,17 +60,15 @@ class Events(ApiView):
         following = "after" in request.query_params
         if following and "before" in request.query_params:
             raise Refused("invalid_input", "Give after or before, not both.", field="before")
-        rows = _filtered(request, visible_events(self.actor))
+        chosen = _chosen(request)
         if following:
             after = _cursor(request, "after")
             settled = timezone.now() - timedelta(seconds=LATE_COMMIT)
-            rows = rows.filter(pk__gt=after, at__lte=settled).order_by("pk")
-        else:
-            if "before" in request.query_params:
-                rows = rows.filter(pk__lt=_cursor(request, "before"))
-            rows = rows.order_by("-pk")
+            chosen &= Q(pk__gt=after, at__lte=settled)
+        elif "before" in request.query_params:
+            chosen &= Q(pk__lt=_cursor(request, "before"))
         size = min(number(request, "per_page", PER_PAGE), MOST_PER_PAGE)
-        found = list(rows[: size + 1])
+        found = page_of_events(self.actor, chosen, size + 1, oldest_first=following)
         shown = found[:size]
         last = shown[-1].pk if shown else None
         cursor = {"after" if following else "before": last, "more": len(found) > size}
@@ -87,15 +87,14 @@ def _cursor(request: Request, name: str) -> int:
     return found[0]
 
 
-def _filtered(request: Request, rows: QuerySet[Event]) -> QuerySet[Event]:
+def _chosen(request: Request) -> Q:
     """By `kind` (`server.renamed`, `server.*`; repeatable), `resource_type`, `resource_id`."""
-    kinds = Q()
+    chosen = Q()
     for kind in request.query_params.getlist("kind"):
         stem = kind.removesuffix("*")
-        kinds |= Q(kind__startswith=stem) if stem != kind else Q(kind=kind)
-    rows = rows.filter(kinds)
+        chosen |= Q(kind__startswith=stem) if stem != kind else Q(kind=kind)
     if types := request.query_params.getlist("resource_type"):
-        rows = rows.filter(resource_type__in=types)
+        chosen &= Q(resource_type__in=types)
     if wanted := ids(request, "resource_id"):
-        rows = rows.filter(resource_id__in=wanted)
-    return rows
+        chosen &= Q(resource_id__in=wanted)
+    return chosen

@@ -12,6 +12,7 @@ from vpspanel.accounts.models import Account, ApiToken, Project, Role
 from vpspanel.accounts.roles import acts_as_staff, role_in
 from vpspanel.accounts.scopes import Scope, lacks_scope, may_change
 from vpspanel.accounts.tree import tree_of
+from vpspanel.accounts.tree_events import page_of_tree
 from vpspanel.actions.models import Action
 from vpspanel.errors import NotFound, Refused
 from vpspanel.events.actor import Actor
@@ -110,6 +111,18 @@ def visible_events(actor: Actor) -> QuerySet[Event]:
     if actor.token is not None and actor.token.server_ids:
         return events.filter(resource_type="server", resource_id__in=actor.token.server_ids)
     return events
+
+
+def page_of_events(actor: Actor, chosen: Q, size: int, *, oldest_first: bool) -> list[Event]:
+    """The first `size` that are chosen of those; of its whole tree, for a reseller's token that
+    acts in no project.
+    """
+    token = actor.token
+    if token is not None and token.account_id is not None and token.project_id is None:
+        events = Event.objects.filter(chosen, public=True)
+        return page_of_tree(token.account_id, events, size, oldest_first=oldest_first)
+    rows = visible_events(actor).filter(chosen).order_by("pk" if oldest_first else "-pk")
+    return list(rows[:size])
 
 
 def _project_of(token: ApiToken) -> int:

@@ -7,7 +7,8 @@ from django.utils import timezone
 
 from hosts.models import Image
 from vpspanel.accounts.models import Account, Project
-from vpspanel.accounts.resellers import get_project_of, say_of_project
+from vpspanel.accounts.resellers import get_project_of
+from vpspanel.accounts.telling import say_of_project
 from vpspanel.errors import Refused
 from vpspanel.events.actor import Actor
 from vpspanel.servers.images import image_owner

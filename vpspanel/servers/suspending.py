@@ -26,8 +26,7 @@ from vpspanel.actions import services as actions
 from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM, Actor
-from vpspanel.events.models import Event
-from vpspanel.events.services import record_event, ring_live
+from vpspanel.events.services import Happening, record_event, record_events
 from vpspanel.servers.access import get_server
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
 from vpspanel.servers.restarts import plan_after_suspension
@@ -39,7 +38,6 @@ COMMAND = "suspend"
 AT_ONCE = 200  # servers that one round stops
 FEW = 20  # that a request stops itself: the rest is for the next round
 AGAIN_AFTER = timedelta(minutes=5)  # what could not be stopped is not tried again at once
-CHUNK = 500
 LIVING = (Lifecycle.CREATING, Lifecycle.ACTIVE)
 
 
@@ -193,24 +191,9 @@ def _only_with_account(account_ids: Sequence[int]) -> QuerySet[Server]:
 
 def _tell_each(actor: Actor, servers: QuerySet[Server], kind: str, message: str) -> None:
     """An event for each server: customers read it, and their pages look again."""
-    Event.objects.bulk_create(
-        [
-            Event(
-                kind=kind,
-                message=message,
-                resource_type="server",
-                resource_id=pk,
-                project_id=project_id,
-                actor=actor.user,
-                actor_name=actor.name,
-                via=actor.via,
-                ip=actor.ip,
-            )
-            for pk, project_id in servers.values_list("pk", "project_id")
-        ],
-        batch_size=CHUNK,
-    )
-    transaction.on_commit(ring_live, robust=True)
+    rows = servers.values_list("pk", "project_id")
+    happened = [Happening(message, ("server", pk), project_id) for pk, project_id in rows]
+    record_events(kind, happened, actor=actor)
 
 
 def _say(actor: Actor, server: Server, kind: str, message: str) -> None:

@@ -8,14 +8,17 @@ half a minute; what is not there by then was rolled back.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
-from django.db.models import Min, Q
+from django.db.models import Min, Q, QuerySet
 from django.utils import timezone
 
-from vpspanel.accounts.models import Project
+from vpspanel.accounts.models import Account, Project
+from vpspanel.accounts.telling import account_of
+from vpspanel.accounts.tree import CHAIN
 from vpspanel.events.models import Event
 from vpspanel.webhooks.message import wants
 from vpspanel.webhooks.models import Delivery, Mark, Webhook
@@ -24,7 +27,8 @@ BATCH = 500
 LATE_COMMIT = timedelta(seconds=30)
 MISSING_LIMIT = 1000
 
-Owners = dict[int, list[Webhook]]
+OF_PROJECT = ("account_id", "account__parent_id", "account__parent__parent_id")
+LOOKED_AT = ("pk", "kind", "project_id", "resource_type", "resource_id", "public")
 
 
 def hand_out() -> int:
@@ -50,7 +54,7 @@ def _hand_out(first: int) -> int:
     _skip_to(mark, first)
     missing = [int(number) for number in mark.missing]
     rows = Event.objects.filter(Q(pk__gt=mark.last) | Q(pk__in=missing)).order_by("pk")
-    events = list(rows.only("pk", "kind", "project_id", "public")[:BATCH])
+    events = list(rows.only(*LOOKED_AT)[:BATCH])
     now = timezone.now()
     deliveries = list(_deliveries(events, now))
     Delivery.objects.bulk_create(deliveries, ignore_conflicts=True)
@@ -85,30 +89,46 @@ def _advance(mark: Mark, seen: Sequence[int], now: datetime) -> bool:
 
 
 def _deliveries(events: Iterable[Event], now: datetime) -> Iterable[Delivery]:
-    told = [event for event in events if event.public and event.project_id is not None]
-    listeners = _listeners({event.project_id for event in told if event.project_id is not None})
+    told = [event for event in events if event.public]
+    projects = {event.project_id for event in told if event.project_id is not None}
+    accounts = {pk for event in told if (pk := account_of(event)) is not None}
+    listeners = _Listeners(projects, accounts)
     for event in told:
-        for webhook in listeners[event.project_id or 0]:
+        for webhook in listeners.of(event):
             if event.pk > webhook.after_event and wants(webhook.kinds, event.kind):
                 yield Delivery(webhook=webhook, event=event, due=now)
 
 
-def _listeners(projects: set[int]) -> Owners:
-    """Who is told of each project: its own webhooks, its account's, and those of resellers above.
+class _Listeners:
+    """Who is told: a project's own webhooks, its account's, and those of the resellers above.
 
-    A customer's account stands at most two below the top.
+    The tree is looked at as it is now. A customer's account stands at most two below the top.
     """
-    rows = Project.objects.filter(pk__in=projects).values_list(
-        "pk", "account_id", "account__parent_id", "account__parent__parent_id"
-    )
-    above = {pk: {account for account in accounts if account} for pk, *accounts in rows}
-    accounts = set().union(*above.values())
-    webhooks = list(
-        Webhook.objects.filter(Q(project_id__in=projects) | Q(account_id__in=accounts), active=True)
-    )
-    listeners: Owners = defaultdict(list)
-    for project in projects:
-        for webhook in webhooks:
-            if webhook.project_id == project or webhook.account_id in above.get(project, set()):
-                listeners[project].append(webhook)
-    return listeners
+
+    def __init__(self, projects: set[int], accounts: set[int]):
+        self._above_project = _chains(Project.objects.filter(pk__in=projects), OF_PROJECT)
+        self._above_account = _chains(Account.objects.filter(pk__in=accounts), CHAIN)
+        chains = (*self._above_project.values(), *self._above_account.values())
+        owners = Q(project_id__in=projects) | Q(account_id__in=set[int]().union(*chains))
+        self._of_project: dict[int, list[Webhook]] = defaultdict(list)
+        self._of_account: dict[int, list[Webhook]] = defaultdict(list)
+        for webhook in Webhook.objects.filter(owners, active=True):
+            if webhook.project_id is not None:
+                self._of_project[webhook.project_id].append(webhook)
+            elif webhook.account_id is not None:
+                self._of_account[webhook.account_id].append(webhook)
+
+    def of(self, event: Event) -> Iterator[Webhook]:
+        """Those that may read the event; whether they want it is theirs to say."""
+        accounts = self._above_account.get(account_of(event) or 0, set())
+        if event.project_id is not None:
+            yield from self._of_project[event.project_id]
+            accounts = accounts | self._above_project.get(event.project_id, set())
+        for account in accounts:
+            yield from self._of_account[account]
+
+
+def _chains(rows: QuerySet[Any], chain: Sequence[str]) -> dict[int, set[int]]:
+    """The accounts from each row's own upwards."""
+    found = rows.values_list("pk", *chain)
+    return {pk: {account for account in accounts if account} for pk, *accounts in found}

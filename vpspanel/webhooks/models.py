@@ -10,9 +10,9 @@ from vpspanel.events.models import Event
 
 
 class Webhook(models.Model):
-    """An address that is told of events: those of a project, or of all projects of an account.
+    """An address that is told of events: those of a project, or of an account and all its projects.
 
-    An account's includes the projects of its customers.
+    An account's includes its customers and their projects.
     """
 
     project = models.ForeignKey(Project, models.CASCADE, null=True, related_name="webhooks")
