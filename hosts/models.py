@@ -341,6 +341,16 @@ class StagedImage(models.Model):
     sha256 = models.CharField(max_length=64)
     volume = models.CharField(max_length=120)
     staged_at = models.DateTimeField(auto_now_add=True)
+    size_bytes = models.PositiveBigIntegerField(
+        "size", default=0, help_text="Bytes that it takes on its host"
+    )
+    users = models.PositiveIntegerField(
+        default=0, help_text="Disks and guests that stood on it when its host was last looked at"
+    )
+    seen_at = models.DateTimeField(null=True, help_text="When its host was last looked at")
+    unused_since = models.DateTimeField(
+        null=True, help_text="Since when neither the host nor the records need it"
+    )
 
     class Meta:
         constraints = [
@@ -352,11 +362,14 @@ class StagedImage(models.Model):
 
 
 class StagingTurn(models.Model):
-    """Whose turn it is to copy an image to a pool: one at a time, renewed while it goes on."""
+    """Whose turn it is to copy an image to a pool, or to remove it there: one at a time."""
 
     pool = models.ForeignKey(StoragePool, models.CASCADE, related_name="+")
     sha256 = models.CharField(max_length=64)
     until = models.DateTimeField(help_text="Whoever had it and let this pass is taken for dead")
+    removes = models.CharField(
+        max_length=120, blank=True, help_text="The volume that its host was told to delete"
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=("pool", "sha256"), name="one_turn_per_pool")]

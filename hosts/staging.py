@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import time
-from collections.abc import Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from django.db.models import Q
-from django.utils import timezone
-
-from hosts.errors import StagingBusy
 from hosts.images.errors import ImageError, ImageErrorCode
 from hosts.library import image_path
-from hosts.models import Image, StagedImage, StagingTurn, StoragePool
+from hosts.models import Image, StagedImage, StoragePool
+from hosts.turns import Turn, turn_at
 from hosts.virt.driver import Driver, Progress
-
-TURN_SECONDS = 15.0
-FAR_AHEAD = timedelta(minutes=1)  # a turn that ends later is from before the clock was set back
+from hosts.virt.errors import NotFound
 
 
 def stage(
@@ -36,7 +27,8 @@ def stage(
     if (staged := _staged(pool, image)) is not None:
         return staged
     path = image_path(image)
-    with _turn(pool, image) as turn, path.open("rb") as file:
+    what = f"{image} is being copied to {pool}, or taken away from there"
+    with turn_at(pool, image.sha256, what) as turn, path.open("rb") as file:
         # Whose turn it was may have copied it after we looked.
         if (staged := _staged(pool, image)) is not None:
             return staged
@@ -61,65 +53,23 @@ def stage(
     return staged
 
 
+def create_overlay(
+    driver: Driver, pool: StoragePool, image: Image, name: str, *, capacity_bytes: int
+) -> None:
+    """A disk `name` on the staged image.
+
+    Raises `NotFound`, and leaves no disk, if the image does not lie there, or is
+    just being taken away: whoever does that ends its record first and looks for
+    disks on it afterwards, so one of the two always sees the other.
+    """
+    driver.create_overlay(pool.name, name, base=image.volume, capacity_bytes=capacity_bytes)
+    if _staged(pool, image) is None:
+        driver.delete_volume(pool.name, name)
+        raise NotFound(f"{image.volume} is not recorded as staged on {pool}")
+
+
 def _staged(pool: StoragePool, image: Image) -> StagedImage | None:
     return StagedImage.objects.filter(pool=pool, sha256=image.sha256).first()
-
-
-class Turn:
-    """The only right to copy an image to a pool; of somebody who died it passes on after a while.
-
-    What is written in the row tells whose turn it is: who finds something else
-    there has lost it.
-    """
-
-    def __init__(self, pool: StoragePool, image: Image) -> None:
-        self._rows = StagingTurn.objects.filter(pool=pool, sha256=image.sha256)
-        self._what = f"{image} is being copied to {pool}"
-        self._renewed = time.monotonic()
-        self._until = _turn_ends()
-        now = timezone.now()
-        nobodys = Q(until__lt=now) | Q(until__gt=now + FAR_AHEAD)
-        if self._rows.filter(nobodys).update(until=self._until):
-            return
-        _, made = StagingTurn.objects.get_or_create(
-            pool=pool, sha256=image.sha256, defaults={"until": self._until}
-        )
-        if not made:
-            raise StagingBusy(self._what)
-
-    def check(self) -> None:
-        """Raises `StagingBusy` if it was not renewed in time; asks nobody."""
-        if time.monotonic() - self._renewed > TURN_SECONDS:
-            raise StagingBusy(self._what)
-
-    def keep(self) -> None:
-        """Renew it now and then. Raises `StagingBusy` if it is somebody else's."""
-        self.check()
-        now = time.monotonic()
-        if now - self._renewed < TURN_SECONDS / 5:
-            return
-        until = _turn_ends()
-        if not self._rows.filter(until=self._until).update(until=until):
-            raise StagingBusy(self._what)
-        self._renewed, self._until = now, until
-
-    def give_back(self) -> None:
-        """It is the next one's, if it was still ours."""
-        self._rows.filter(until=self._until).delete()
-
-
-@contextlib.contextmanager
-def _turn(pool: StoragePool, image: Image) -> Iterator[Turn]:
-    """Hold the turn. Raises `StagingBusy` while it is somebody else's."""
-    turn = Turn(pool, image)
-    try:
-        yield turn
-    finally:
-        turn.give_back()
-
-
-def _turn_ends() -> datetime:
-    return timezone.now() + timedelta(seconds=TURN_SECONDS)
 
 
 class CheckedFile(io.RawIOBase):

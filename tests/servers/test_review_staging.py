@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from hosts import staging
+from hosts import turns
 from hosts.errors import StagingBusy
 from hosts.models import StagedImage, StagingTurn
 from hosts.staging import stage
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.both_databases
 
 @pytest.fixture(autouse=True)
 def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "TURN_SECONDS", 0.5)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0.5)
 
 
 @pytest.mark.parametrize("seconds", [0.15, 0.6], ids=["for a moment", "for longer than a turn"])

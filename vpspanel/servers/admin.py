@@ -28,6 +28,7 @@ from vpspanel.events.staff import (
 )
 from vpspanel.servers import (
     admin_announcements,  # noqa: F401 registers its page
+    admin_copies,  # noqa: F401 - the same
     admin_drift,  # noqa: F401 - the same
     admin_loss,  # noqa: F401 - its pages register themselves
     admin_queue,  # noqa: F401 - the same

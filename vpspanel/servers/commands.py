@@ -7,6 +7,7 @@ from vpspanel.actions.models import Action, ActionState
 from vpspanel.servers import (
     address_steps,  # noqa: F401 - registers its own
     adopting_steps,  # noqa: F401 - registers its own
+    copies_steps,  # noqa: F401 - registers its own
     drift_steps,  # noqa: F401 - registers its own
     iso_steps,  # noqa: F401 - registers its own
     loss_commands,  # noqa: F401 - registers its own

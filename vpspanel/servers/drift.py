@@ -25,6 +25,7 @@ from vpspanel.servers.audit_findings import Finding, Level
 from vpspanel.servers.audit_hosts import check_host
 from vpspanel.servers.audit_look import Look, load_records, look_at
 from vpspanel.servers.audit_records import check_records
+from vpspanel.servers.copies import note_copies
 from vpspanel.servers.models import Lifecycle, Server
 from vpspanel.servers.models_drift import PRESENT, Difference, DifferenceState
 
@@ -42,12 +43,16 @@ Key = tuple[str, str]
 
 
 def look_at_host(host: Host) -> bool:
-    """Note what differs on one host; False if it did not answer. Calls the host."""
+    """Note what differs on one host, and what is unused; False if it did not answer.
+
+    Calls the host.
+    """
     began = timezone.now()
     look = look_at(host, began)
     if not isinstance(look, Look):
         return False
     note(host, check_host(look, load_records([look])), began, complete=not look.unseen)
+    note_copies(look)
     return True
 
 

@@ -1,4 +1,4 @@
-"""What is done once a minute: secrets and rescues end with their use, figures are summed up."""
+"""What is done once a minute: what has served its use ends, figures are summed up."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from vpspanel.actions.models import OPEN_STATES, Action, ActionState
 from vpspanel.errors import Refused
 from vpspanel.events.actor import SYSTEM
 from vpspanel.servers import rescue, services
+from vpspanel.servers.copies import remove_unused_copies
 from vpspanel.servers.models import Lifecycle, Server
 from vpspanel.servers.seeds import with_served_rescue_secrets, with_served_secrets
 from vpspanel.webhooks.sender import forget_old_deliveries
@@ -33,6 +34,7 @@ def keep_house() -> None:
     now = timezone.now()
     scrub_old_seeds(now)
     end_unused_rescues(now)
+    remove_unused_copies(now)
     forget_old_secrets(now)
     keep_figures(now)
     forget_old_answers(now)

@@ -12,7 +12,7 @@ from vpspanel.actions.errors import Fail
 from vpspanel.servers.booting import define_wanted
 from vpspanel.servers.models import PowerSeen
 from vpspanel.servers.site import host_answers, site_of
-from vpspanel.servers.steps import define_domain, stage_on_pool
+from vpspanel.servers.steps import define_domain, need_staged, stage_on_pool
 
 
 def stage_iso(context: Context) -> Outcome:
@@ -41,6 +41,8 @@ def _define(context: Context, iso: Image | None) -> Outcome:
     site.server.iso = iso
     with host_answers():
         define_wanted(site)
+    if iso is not None:
+        need_staged(site, iso)
     is_off = site.server.power_seen == PowerSeen.OFF
     return Outcome(commit=lambda: site.change(iso=iso, iso_changed=not is_off))
 

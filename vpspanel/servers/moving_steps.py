@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from hosts.moving import move_address
 from hosts.services import release_capacity
+from hosts.staging import create_overlay
 from hosts.virt.carrying import carry
 from hosts.virt.errors import ForeignObject, StillMoving
 from hosts.virt.spec import MoveProgress, Power
@@ -243,11 +244,10 @@ def _set_off(move: Move) -> Place:
 
 def _lay_disk(move: Move) -> None:
     """An empty disk on the image: what an earlier try has written there must not shine through."""
-    pool, driver = move.target.server.pool, move.target.driver
-    driver.delete_volume(pool, move.disk)
+    pool, driver = move.target.pool(), move.target.driver
+    driver.delete_volume(pool.name, move.disk)
     capacity = move.disk_here().capacity_bytes
-    base = move.target.image().volume
-    driver.create_overlay(pool, move.disk, base=base, capacity_bytes=capacity)
+    create_overlay(driver, pool, move.target.image(), move.disk, capacity_bytes=capacity)
 
 
 def _carry(move: Move) -> Place:

@@ -15,7 +15,7 @@ from vpspanel.servers.blueprint import SEED_BYTES
 from vpspanel.servers.booting import delete_rescue_volumes
 from vpspanel.servers.models import Server
 from vpspanel.servers.site import PATIENCE, Site, host_answers, site_of
-from vpspanel.servers.steps import stage_on_pool
+from vpspanel.servers.steps import create_disk_on_image, stage_on_pool
 
 
 def stage_rescue_image(context: Context) -> Outcome:
@@ -31,9 +31,7 @@ def create_rescue_disk(context: Context) -> Outcome:
     disk, _ = site.server.rescue_volumes
     with host_answers():
         site.driver.delete_volume(site.server.pool, disk)
-        site.driver.create_overlay(
-            site.server.pool, disk, base=image.volume, capacity_bytes=image.virtual_size_bytes
-        )
+    create_disk_on_image(site, image, disk, capacity_bytes=image.virtual_size_bytes)
     return Outcome()
 
 

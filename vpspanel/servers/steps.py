@@ -15,7 +15,7 @@ from django.utils import timezone
 from hosts.errors import StagingBusy
 from hosts.images.errors import ImageError
 from hosts.models import GIB, Image, StagedImage
-from hosts.staging import stage
+from hosts.staging import create_overlay, stage
 from hosts.virt.errors import AgentUnavailable, ForeignObject, NotFound
 from hosts.virt.seed import build_seed
 from vpspanel.actions.command import Context, Outcome
@@ -78,16 +78,30 @@ def lay_disk(site: Site) -> None:
     """A fresh overlay on its image, as large as its plan says."""
     server, image = site.server, site.image()
     capacity = max(server.disk_gib * GIB, image.virtual_size_bytes)
+    create_disk_on_image(site, image, server.disk_volume(), capacity_bytes=capacity)
+
+
+def create_disk_on_image(site: Site, image: Image, name: str, *, capacity_bytes: int) -> None:
+    """An overlay on the image in the pool of the server; staged again if it is gone from there."""
+    pool = site.pool()
     with host_answers():
         try:
-            site.driver.create_overlay(
-                server.pool, server.disk_volume(), base=image.volume, capacity_bytes=capacity
-            )
+            create_overlay(site.driver, pool, image, name, capacity_bytes=capacity_bytes)
         except NotFound:
             # The records say that the image lies there, and it does not: stage it again.
-            StagedImage.objects.filter(pool=site.pool(), sha256=image.sha256).delete()
-            _stage(site)
-            raise Retry("image_not_staged", "The image is copied to the host again.") from None
+            StagedImage.objects.filter(pool=pool, sha256=image.sha256).delete()
+            _stage_again(site, image)
+
+
+def _stage_again(site: Site, image: Image) -> None:
+    stage_on_pool(site, image)
+    raise Retry("image_not_staged", "The image is copied to the host again.")
+
+
+def need_staged(site: Site, image: Image) -> None:
+    """Called after its volume was named to the host: one that was taken away comes back first."""
+    if not StagedImage.objects.filter(pool=site.pool(), sha256=image.sha256).exists():
+        _stage_again(site, image)
 
 
 def delete_disk(context: Context) -> None:
