@@ -47,12 +47,16 @@ class Breaker:
             self._failed(error)
             raise
         else:
-            with self._lock:
-                self._pause = 0.0
+            self.close()
         finally:
             if trying:
                 with self._lock:
                     self._trying = False
+
+    def close(self) -> None:
+        """The host answers."""
+        with self._lock:
+            self._pause = 0.0
 
     def _failed(self, error: HostUnreachable) -> None:
         with self._lock:

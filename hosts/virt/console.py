@@ -24,8 +24,8 @@ from uuid import UUID
 import libvirt
 
 from hosts.virt import domains
-from hosts.virt.connection import Task, close_late
 from hosts.virt.errors import CallTimeout, HostUnreachable, InvalidState, VirtError
+from hosts.virt.lane import Task, close_late
 from hosts.virt.translate import translate
 
 R = TypeVar("R")

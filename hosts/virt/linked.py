@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from hosts.virt.connection import HostLink, Limits, Purpose, Task
+from hosts.virt.connection import HostLink, Limits, Purpose
 from hosts.virt.errors import CallTimeout
+from hosts.virt.lane import Task
 
 R = TypeVar("R")
 

@@ -161,7 +161,7 @@ def test_a_caller_without_time_does_not_blame_the_host(
     assert not link.breaker.open
 
 
-def test_at_most_four_calls_are_in_flight_on_a_connection(link: HostLink) -> None:
+def test_a_connection_serves_one_call_at_a_time(link: HostLink) -> None:
     lock = threading.Lock()
     seen: list[int] = []
     inside: dict[int, int] = {}
@@ -176,14 +176,63 @@ def test_at_most_four_calls_are_in_flight_on_a_connection(link: HostLink) -> Non
 
     callers = [
         threading.Thread(target=link.call, args=(Purpose.QUERY, work), kwargs={"timeout": 10})
-        for _ in range(20)
+        for _ in range(40)
     ]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
-    assert len(seen) == 20
-    assert max(seen) == 4
+    assert seen == [1] * 40
+    assert 1 < len(inside) <= Limits().connections
+
+
+def test_a_connection_is_used_again(link: HostLink) -> None:
+    used = [link.call(Purpose.QUERY, lambda c: c, timeout=5) for _ in range(3)]
+    assert used[1:] == used[:1] * 2
+    assert link.call(Purpose.ACTION, lambda c: c, timeout=5) is not used[0]
+
+
+def test_who_finds_all_connections_taken_waits_for_one(hang: Hang) -> None:
+    link = HostLink(TEST, Limits(patience=0.02, connections=2))
+    for _ in range(2):
+        leave_behind(link, hang)
+    with pytest.raises(CallTimeout, match="too many"):
+        link.call(Purpose.ACTION, hostname, timeout=0.2)
+    hang.release()
+    assert link.call(Purpose.ACTION, hostname, timeout=5)
+    link.close()
+
+
+def test_what_nobody_needs_any_more_is_closed(hang: Hang) -> None:
+    link = HostLink(TEST, Limits(patience=0.02, unused=0.1))
+    opened: list[Any] = []
+
+    def work(connection: Any) -> None:
+        opened.append(connection)
+        hang(connection)
+
+    callers = [
+        threading.Thread(target=link.call, args=(Purpose.QUERY, work), kwargs={"timeout": 10})
+        for _ in range(3)
+    ]
+    for caller in callers:
+        caller.start()
+    wait_until(lambda: hang.inside == 3, 5, "each has a connection")
+    hang.release()
+    for caller in callers:
+        caller.join()
+    time.sleep(0.2)
+    kept = link.call(Purpose.QUERY, lambda c: c, timeout=5)
+    wait_until(lambda: [one for one in opened if is_open(one)] == [kept], 5, "one is left")
+    link.close()
+    wait_until(lambda: not is_open(kept), 5, "it is closed with the link")
+
+
+def is_open(connection: Any) -> bool:
+    try:
+        return bool(connection.isAlive())
+    except libvirt.libvirtError:
+        return False
 
 
 def test_nobody_answers(link: HostLink) -> None:

@@ -262,6 +262,26 @@ def test_lost_events_are_repaired_by_the_next_list(world: World) -> None:
     assert power(server) == ("off", "off")
 
 
+def test_a_list_in_between_does_not_put_off_the_one_that_confirms(world: World) -> None:
+    server, other, observer = world.running(), world.running("other"), Observer()
+    now = timezone.now() + timedelta(seconds=1)  # after the last action has ended
+
+    def list_after(seconds: float) -> float | None:
+        at = now + timedelta(seconds=seconds)
+        return observer.on_list(world.host.pk, listed(world), at, gap=False)
+
+    assert list_after(0) is None
+    world.driver().outside_undefine(server.uuid)
+    assert list_after(1) == 10.5
+    world.driver().outside_undefine(other.uuid)
+    assert list_after(5) == 6.5
+    assert (power(server)[0], power(other)[0]) == ("running", "running")
+    assert list_after(11.5) == 4.0
+    assert (power(server)[0], power(other)[0]) == ("missing", "running")
+    assert list_after(15.5) is None
+    assert power(other)[0] == "missing"
+
+
 def test_a_list_that_is_older_than_the_workers_look_changes_nothing(world: World) -> None:
     server = world.running()
     at, seen = timezone.now(), listed(world)

@@ -8,7 +8,7 @@ better wins, and the next list repairs what was left out.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,7 +27,15 @@ from vpspanel.actions.services import nudge, resume_group
 from vpspanel.events.models import Event
 from vpspanel.events.services import record_event, ring_live
 from vpspanel.servers.models import Lifecycle, PowerSeen, Server
-from vpspanel.servers.reconcile import Cause, Correction, Row, Sighting, Verdict, reconcile
+from vpspanel.servers.reconcile import (
+    MISSING_AFTER,
+    Cause,
+    Correction,
+    Row,
+    Sighting,
+    Verdict,
+    reconcile,
+)
 from vpspanel.servers.restarts import plan_restarts
 from vpspanel.servers.stale import note_copies
 
@@ -75,8 +83,7 @@ class Observer:
         apply(verdict, at)
         _resume(host_id, was_away=gap)
         self._look_for_copies(host_id, rows, seen, at)
-        waiting = {uuid for uuid, since in verdict.missed.items() if since == at}
-        return LOOK_AGAIN if waiting else None
+        return _look_again_in(verdict.missed.values(), at)
 
     def _look_for_copies(
         self, host_id: int, rows: Sequence[Row], seen: Sequence[DomainSeen], at: datetime
@@ -137,6 +144,15 @@ class Observer:
                 keep_ages(host_id)
             if was_unreachable or change.status == HostStatus.UNREACHABLE:
                 poke_servers(host_id, change.status)
+
+
+def _look_again_in(missed_since: Iterable[datetime], at: datetime) -> float | None:
+    """Seconds until a list can confirm the first of them.
+
+    Asked at each list: one that comes in between must not put that off.
+    """
+    waited = [(at - since).total_seconds() for since in missed_since if at - since < MISSING_AFTER]
+    return LOOK_AGAIN - max(waited) if waited else None
 
 
 def _resume(host_id: int, *, was_away: bool) -> None:
