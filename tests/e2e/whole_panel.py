@@ -66,7 +66,7 @@ def whole_panel(
     driver: str = "libvirt",
     added: Mapping[str, str] | None = None,
 ) -> Iterator[WholePanel]:
-    """Make a database and the demo on that host, serve; stop it at the end. `added`: environment."""
+    """Make a database and the demo there, serve; stop it at the end. `added` is environment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

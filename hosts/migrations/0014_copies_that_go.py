@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hosts', '0011_take_best_undoes'),
+        ('hosts', '0013_load_of_this_machine'),
     ]
 
     operations = [
