@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from pytest_django import DjangoDbBlocker
 
 from tests import levels, migrated, settings
+from tests.emptying import empty_quickly
 
 # Without libvirt's module the level is reported as not run, and the rest runs.
 pytest_plugins = ["tests.kvm", "tests.lab"] if importlib.util.find_spec("libvirt") else []
@@ -73,6 +74,8 @@ def django_db_modify_db_settings(
     django_db_blocker: DjangoDbBlocker,
 ) -> None:
     """The test database begins as a copy of a migrated one."""
+    if connection.vendor == "postgresql":
+        empty_quickly(connection)
     if request.config.getoption("create_db"):
         return
     test = connection.settings_dict["TEST"]
