@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,14 @@ from tests.e2e.whole_panel import WholePanel, whole_panel
 
 @pytest.fixture(scope="session")
 def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WholePanel]:
+    """A simulated panel for all tests of clients."""
+    with simulated_panel(tmp_path_factory.mktemp("panel")) as panel:
+        yield panel
+
+
+@contextlib.contextmanager
+def simulated_panel(directory: Path) -> Iterator[WholePanel]:
     """Web, worker and monitor on a simulated host. At the end records and host agree."""
-    directory = tmp_path_factory.mktemp("panel")
     uri = f"fake:///simulated?cpus=8&memory_mib=16384&disk_gib=200&dir={directory}/host"
     notes = directory / "notes"
     notes.touch()

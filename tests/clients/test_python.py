@@ -53,6 +53,7 @@ def test_a_tour(panel: WholePanel, asked: Asked, version: str) -> None:
     assert seen == {
         "plan": [1, 0.125, 1, "0.002000"],
         "no such thing": [None, None, None],
+        "by id": [True, "nano"],
         "key": ["tour-key", {"made": "by-tour"}, ["tour-key"]],
         "made": ["initializing", None, []],
         "twice": "uniqueness_error",
@@ -92,6 +93,13 @@ def test_a_tour(panel: WholePanel, asked: Asked, version: str) -> None:
             None,
         ],
         "snapshot": ["snapshot", "available", "tour", {"made": "by-tour"}],
+        "kept": ["kept", {}, "protected"],
+        "actions": [
+            ["change_protection"],
+            "change_protection",
+            "assign_primary_ip",
+            "create_server",
+        ],
         "copy": "running",
         "absent": [0, 0, 0, 0, 0, 0],
         "unsupported": ["unsupported_error"] * 3,

@@ -74,8 +74,14 @@ seen["no such thing"] = [
     client.ssh_keys.get_by_name("missing"),
 ]
 
+seen["by id"] = [
+    client.locations.get_by_id(location.id).name == location.name,
+    client.server_types.get_by_id(plan.id).name,
+]
+
 key = client.ssh_keys.create(name="tour", public_key=PUBLIC_KEY)
 assert client.ssh_keys.get_by_fingerprint(key.fingerprint).id == key.id
+assert client.ssh_keys.get_by_id(key.id).fingerprint == key.fingerprint
 key = key.update(name="tour-key", labels={"made": "by-tour"})
 seen["key"] = [key.name, key.labels, [k.name for k in client.ssh_keys.get_all(name="tour-key")]]
 
@@ -143,7 +149,9 @@ try:
 except ActionFailedException as error:
     seen["password action"] = str(error)
 
-group = client.placement_groups.create(name="apart", type="spread").placement_group
+group = client.placement_groups.create(name="together", type="spread").placement_group
+group = group.update(name="apart", labels={"made": "by-tour"})
+assert client.placement_groups.get_by_id(group.id).labels == {"made": "by-tour"}
 done(server.add_to_placement_group(group))
 seen["group"] = [client.placement_groups.get_by_name("apart").servers == [server.id]]
 done(server.remove_from_placement_group())
@@ -200,6 +208,16 @@ snapshot = server.create_image(description="tour", labels={"made": "by-tour"})
 snapshot.action.wait_until_finished()
 image = client.images.get_by_id(snapshot.image.id)
 seen["snapshot"] = [image.type, image.status, image.description, image.labels]
+image = image.update(description="kept", labels={})
+done(image.change_protection(delete=True))
+seen["kept"] = [image.description, image.labels, refused(image.delete)]
+done(image.change_protection(delete=False))
+seen["actions"] = [
+    sorted({action.command for action in client.images.get_actions(image)}),
+    client.images.actions.get_all(sort="id:desc")[0].command,
+    client.primary_ips.actions.get_all(sort="id:desc")[0].command,
+    client.servers.actions.get_all(sort="id:asc")[0].command,
+]
 copy = client.servers.create(name="copy", server_type=plan, image=image, ssh_keys=[key])
 copy.action.wait_until_finished()
 seen["copy"] = client.servers.get_by_id(copy.server.id).status
