@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
+from django.db import connections
 
 from hosts.keys import write_known_hosts
 from hosts.models import Host
@@ -17,6 +18,8 @@ from hosts.virt.registry import close_all, driver_for
 from tests.kvm import KvmHost
 from tests.lab import Lab
 from tests.world import World
+from vpspanel.actions.command import registry
+from vpspanel.actions.worker import Worker
 from vpspanel.servers.lab import enrol_lab_host
 from vpspanel.servers.observe import Observer
 
@@ -56,7 +59,45 @@ def watched(pace: Pace | None = None) -> Iterator[None]:
         thread.join(30)
 
 
+@contextmanager
+def worker_with_threads() -> Iterator[None]:
+    """A worker as `manage.py` runs it, until the end of the block."""
+    worker = Worker(registry)
+
+    def run() -> None:
+        try:
+            worker.run()
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
 def processes(host: KvmHost, name: str) -> list[psutil.Process]:
     """The host's processes of that name, looked at from outside, so that no command runs inside."""
-    first = psutil.Process(int((host.dir / "pid").read_text()))
-    return [one for one in first.children(recursive=True) if one.name().startswith(name)]
+    inside = _first_of(host).children(recursive=True)
+    return [one for one in inside if _name(one).startswith(name)]
+
+
+def libvirtd_of(host: KvmHost) -> psutil.Process:
+    """The daemon itself, not what it has just forked."""
+    (daemon,) = [one for one in _first_of(host).children() if _name(one) == "libvirtd"]
+    return daemon
+
+
+def _first_of(host: KvmHost) -> psutil.Process:
+    return psutil.Process(int((host.dir / "pid").read_text()))
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""

@@ -10,7 +10,6 @@ from functools import partial
 
 import libvirt
 import pytest
-from django.db import connections
 
 from hosts.virt.errors import VirtError
 from hosts.virt.registry import driver_for
@@ -18,12 +17,10 @@ from tests.audit import assert_clean
 from tests.hosts.contract import wait_until
 from tests.kvm import KvmHost
 from tests.lab import Lab
-from tests.servers.lab_world import lab_world, orders_go_to
+from tests.servers.lab_world import lab_world, orders_go_to, worker_with_threads
 from tests.servers.test_lab_moves import host_of, of_lab
 from tests.world import World, work
-from vpspanel.actions.command import registry
 from vpspanel.actions.models import OPEN_STATES, Action
-from vpspanel.actions.worker import Worker
 from vpspanel.servers import services
 from vpspanel.servers.models import Lifecycle, Server
 
@@ -71,27 +68,6 @@ def press_reset(servers: list[Server], machine: KvmHost) -> list[threading.Threa
     wait_until(lambda: FREE not in [one.controlInfo()[0] for one in domains], 20, "all are asked")
     connection.close()
     return threads
-
-
-@contextmanager
-def worker_with_threads() -> Iterator[None]:
-    """A worker as `manage.py` runs it, until the end of the block."""
-    worker = Worker(registry)
-
-    def run() -> None:
-        try:
-            worker.run()
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        worker.stop()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def test_six_stuck_calls_hold_up_nobody(lab: Lab, lab_world: World) -> None:
