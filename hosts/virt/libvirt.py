@@ -50,6 +50,7 @@ from hosts.virt.spec import (
     VolumeSeen,
 )
 from hosts.virt.tunnel import Tunnel
+from hosts.virt.uri import is_local
 
 log = structlog.get_logger(__name__)
 
@@ -299,7 +300,7 @@ class LibvirtDriver(AdoptCalls, MoveCalls):
                 lambda: self._ask(lambda c: vnc.socket_path(c, uuid)), "libvirt-screen", CHANGE
             )
             await self._tunnel.connect(path, viewer)
-        elif vnc.is_local(self.uri):
+        elif is_local(self.uri):
             await vnc.connect_locally(self._link.open_alone, uuid, viewer, timeout=CHANGE / 2)
         else:
             raise Unsupported(f"{self.uri}: screens are reached on this machine or over SSH only")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from hosts.virt.spec import HostLoad
-from hosts.virt.vnc import is_local
+from hosts.virt.uri import is_local
 
 MIB = 1024 * 1024
 

@@ -39,3 +39,9 @@ def _with(uri: str, option: str, value: str) -> str:
         return uri
     added = f"{option}={quote(value)}"
     return parts._replace(query=f"{parts.query}&{added}" if parts.query else added).geturl()
+
+
+def is_local(uri: str) -> bool:
+    """Whether libvirt is spoken to over a UNIX socket, which can also carry file descriptors."""
+    parts = urlsplit(uri)
+    return not parts.netloc and parts.scheme.partition("+")[2] in ("", "unix")

@@ -13,7 +13,6 @@ import asyncio
 import socket
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import libvirt
@@ -24,12 +23,6 @@ from hosts.virt.errors import InvalidState, Unsupported
 from hosts.virt.hostinfo import parse
 
 LISTENER = "devices/graphics[@type='vnc']/listen[@type='socket']"
-
-
-def is_local(uri: str) -> bool:
-    """Whether libvirt is spoken to over a UNIX socket, which can also carry file descriptors."""
-    parts = urlsplit(uri)
-    return not parts.netloc and parts.scheme.partition("+")[2] in ("", "unix")
 
 
 async def connect_locally(
