@@ -35,7 +35,7 @@ def _marked(item: pytest.Item) -> set[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort tests into levels, browsers last; leave out what cannot run here.
+    """Sort tests into levels, browsers last, slow ones first; leave out what cannot run here.
 
     A run on PostgreSQL takes the tests that ask for it (`postgres`,
     `both_databases`); a run on SQLite takes all but those marked `postgres`.
@@ -56,6 +56,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+    if hasattr(config, "workerinput"):
+        # Files with slow tests first: a long one that begins last leaves the other workers idle.
+        slow = {item.path for item in items if "slow" in _marked(item)}
+        items.sort(key=lambda item: item.path not in slow)
     # Playwright leaves an event loop running in this thread, beside which neither the ORM nor
     # an asyncio test can run: so its tests come last.
     items.sort(key=lambda item: "browser" in _marked(item))

@@ -30,7 +30,7 @@ from vpspanel.servers.rescue import enable_rescue
 from vpspanel.servers.resizing import change_type
 from vpspanel.servers.snapshots import create_image
 
-pytestmark = pytest.mark.both_databases
+pytestmark = [pytest.mark.both_databases, pytest.mark.slow]
 
 KILLS = 5
 ENDS_WITHIN = 120.0

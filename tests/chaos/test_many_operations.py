@@ -31,7 +31,7 @@ from vpspanel.servers.rescue import enable_rescue
 from vpspanel.servers.resizing import change_type
 from vpspanel.servers.snapshots import create_image
 
-pytestmark = pytest.mark.both_databases
+pytestmark = [pytest.mark.both_databases, pytest.mark.slow]
 
 SERVERS = 25
 OPERATIONS = 300

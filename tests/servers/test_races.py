@@ -141,6 +141,7 @@ def assert_sold_once() -> None:
     assert list(used) == [(server.project.account_id, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", ["slot", "IPv4", "IPv6"])
 def test_the_last_one_is_sold_once(world: World, buyers: list[Buyer], last: str) -> None:
     leave_one(world, last)
