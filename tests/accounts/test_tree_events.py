@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -73,23 +74,20 @@ def test_page_by_page_nothing_is_missing_or_foreign(seed: int, chosen: Q) -> Non
     expected = all_of(shop, chosen)
     assert 10 < len(expected) < 120
     for size in (1, 4, 50):
-        forwards: list[int] = []
-        while page := page_of_tree(shop.pk, _later(chosen, forwards), size, oldest_first=True):
-            forwards += [event.pk for event in page]
-        assert forwards == expected
-        backwards: list[int] = []
-        while page := page_of_tree(shop.pk, _earlier(chosen, backwards), size, oldest_first=False):
-            backwards += [event.pk for event in page]
-        assert backwards == expected[::-1]
+        for oldest_first in (True, False):
+            pages = list(_pages(shop, chosen, size, oldest_first=oldest_first))
+            read = [number for page in pages for number in page]
+            assert read == sorted(expected, reverse=not oldest_first)
+            assert {len(page) for page in pages[:-1]} <= {size}  # a short page is the last one
 
 
-def _later(chosen: Q, seen: list[int]) -> QuerySet[Event]:
-    return Event.objects.filter(chosen, public=True, pk__gt=seen[-1] if seen else 0)
-
-
-def _earlier(chosen: Q, seen: list[int]) -> QuerySet[Event]:
+def _pages(shop: Account, chosen: Q, size: int, *, oldest_first: bool) -> Iterator[list[int]]:
+    """The numbers of one page after the other, up to an empty one."""
     events = Event.objects.filter(chosen, public=True)
-    return events.filter(pk__lt=seen[-1]) if seen else events
+    while page := page_of_tree(shop.pk, events, size, oldest_first=oldest_first):
+        yield [event.pk for event in page]
+        last = page[-1].pk
+        events = events.filter(pk__gt=last) if oldest_first else events.filter(pk__lt=last)
 
 
 def test_it_asks_three_times_however_large_the_tree_is() -> None:
