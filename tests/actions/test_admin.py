@@ -76,6 +76,34 @@ def test_it_asks_before_it_undoes_or_touches_several(world: World, client: Clien
     assert not Action.objects.exclude(state=ActionState.CANCELLED).exists()
 
 
+def test_it_says_which_of_the_chosen_stay_as_they_are(world: World, client: Client) -> None:
+    first, second = world.order("web1").action, world.order("web2").action
+    Action.objects.filter(pk=first.pk).update(state=ActionState.PARKED, attempt=3, detail="x: Odd.")
+    sign_in(client, "view_action", "change_action")
+    asked = act(client, "give_up", first, second, confirmed=False)
+    lines = [line.strip() for line in asked.splitlines()]
+    assert "needs attention, x: Odd." in lines
+    assert lines.count("stays as it is, queued") == 1
+    assert "(web1)" in asked
+
+
+def test_a_page_offers_only_what_its_state_allows(world: World, client: Client) -> None:
+    action = world.order().action
+    page = reverse("admin:actions_action_change", args=[action.pk])
+    sign_in(client, "view_action", "change_action")
+
+    def offered() -> set[str]:
+        html = client.get(page).content.decode()
+        names = ("try_again", "give_up", "cancel")
+        return {name for name in names if f'name="action" value="{name}"' in html}
+
+    assert offered() == {"cancel"}
+    Action.objects.filter(pk=action.pk).update(state=ActionState.PARKED, attempt=1)
+    assert offered() == {"try_again", "give_up"}
+    Action.objects.filter(pk=action.pk).update(state=ActionState.ERROR)
+    assert offered() == set()
+
+
 def test_a_parked_action_goes_on(world: World, client: Client) -> None:
     ordered = world.order()
     Action.objects.filter(pk=ordered.action.pk).update(

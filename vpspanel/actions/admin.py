@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.defaultfilters import truncatechars
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from vpspanel.actions import services
@@ -46,13 +46,25 @@ TONES = {
 }
 
 
+# In which state each can do anything; the services refuse it in the others.
+APPLIES = {
+    "try_again": ActionState.PARKED,
+    "give_up": ActionState.PARKED,
+    "cancel": ActionState.QUEUED,
+}
+
+
 class StepInline(ReadOnlyInline):
     """The steps that were done, and undone."""
 
     model = StepRecord
-    fields = ("name", "undo", "attempt", "started", "seconds")
+    fields = ("name", "way", "attempt", "started", "seconds")
     readonly_fields = fields
-    verbose_name_plural = "steps done"
+    verbose_name_plural = "steps"
+
+    @admin.display(description="was")
+    def way(self, step: StepRecord) -> str:
+        return "undone" if step.undo else "done"
 
     @admin.display(description="took")
     def seconds(self, step: StepRecord) -> str:
@@ -65,15 +77,12 @@ class ActionAdmin(ActingAdmin):
 
     list_display: tuple[str, ...] = (
         "id",
-        "command",
-        "resource",
         "shown_state",
-        "since",
-        "took",
+        "asked",
+        "resource",
         "doing",
-        "attempt",
         "error",
-        "actor",
+        "since",
     )
     list_filter: ClassVar[tuple[Any, ...]] = ("state", "command", "resource_type", "created")
     list_select_related = ("actor",)
@@ -87,7 +96,7 @@ class ActionAdmin(ActingAdmin):
         (None, {"fields": ("command", "resource", "project_id", "actor", "shown_args")}),
         (
             "Where it stands",
-            {"fields": ("shown_state", "doing", "detail", "undoing", "shown_memory")},
+            {"fields": ("shown_state", "doing", "detail", "shown_way", "shown_memory")},
         ),
         ("Error", {"fields": ("error_code", "error_message", "shown_detail")}),
         (
@@ -111,6 +120,10 @@ class ActionAdmin(ActingAdmin):
 
     class Media:
         css = STYLE
+
+    def applies_to(self, action: str, obj: Any) -> bool:
+        """The buttons of a page are only those that its state allows."""
+        return obj is None or obj.state == APPLIES[action]
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Who may cancel and retry: whoever may change actions."""
@@ -152,6 +165,7 @@ class ActionAdmin(ActingAdmin):
             "list_url": "admin:actions_action_changelist",
             "list_name": "Actions",
             "chosen": chosen,
+            "applies": APPLIES[name],
             "act": name,
             "danger": name != "try_again",
             "checkbox": ACTION_CHECKBOX_NAME,
@@ -181,6 +195,16 @@ class ActionAdmin(ActingAdmin):
             else:
                 self.message_user(request, f"{who} {said}.", messages.SUCCESS)
         return None
+
+    @admin.display(description="command", ordering="command")
+    def asked(self, action: Action) -> SafeString:
+        """What, and who asked for it: nobody if it is housekeeping."""
+        by = f"by {action.actor}" if action.actor is not None else ""
+        return format_html('{}<span class="detail">{}</span>', action.command, by)
+
+    @admin.display(description="undoing")
+    def shown_way(self, action: Action) -> str:
+        return "yes: what was done is undone, step by step" if action.undoing else "no"
 
     @admin.display(ordering="resource_id")
     def resource(self, action: Action) -> str:
@@ -218,15 +242,19 @@ class ActionAdmin(ActingAdmin):
             truncatechars(action.error_detail, 200),
         )
 
-    @admin.display(description="queued", ordering="created")
+    @admin.display(description="time", ordering="created")
     def since(self, action: Action) -> SafeString:
-        """When it was asked for; while it is open, how long ago that is."""
+        """When it was asked for, how long ago that is while it is open, and how long it ran."""
         at = timezone.localtime(action.created).strftime("%Y-%m-%d %H:%M:%S")
-        if not action.is_open:
-            return format_html('<span class="nowrap">{}</span>', at)
-        age = _span(timezone.now() - action.created)
+        lines = [f"{_span(timezone.now() - action.created)} ago"] if action.is_open else []
+        if action.started is not None:
+            lines.append(f"{'runs' if action.is_open else 'ran'} {self.took(action)}")
+        if action.attempt > 1:
+            lines.append(f"attempt {action.attempt}")
         return format_html(
-            '<span class="nowrap">{} ago</span><span class="detail">{}</span>', age, at
+            '<span class="nowrap">{}</span>{}',
+            at,
+            format_html_join("", '<span class="detail">{}</span>', ((line,) for line in lines)),
         )
 
     @admin.display(description="for staff")

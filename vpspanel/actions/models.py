@@ -83,7 +83,9 @@ class Action(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.command} {self.resource_type}:{self.resource_id} ({self.state})"
+        return (
+            f"{self.command} {self.resource_type}:{self.resource_id} ({self.get_state_display()})"
+        )
 
     @property
     def is_open(self) -> bool:

@@ -66,9 +66,17 @@ class ActionButtons(ModelAdmin):
         self, request: HttpRequest, context: Any, *args: Any, **options: Any
     ) -> Any:
         offered: Any = self.get_actions(request)
-        context["page_actions"] = [(name, label) for _, name, label in offered.values()]
+        context["page_actions"] = [
+            (name, label)
+            for _, name, label in offered.values()
+            if self.applies_to(name, options.get("obj"))
+        ]
         context["checkbox"] = ACTION_CHECKBOX_NAME
         return super().render_change_form(request, context, *args, **options)
+
+    def applies_to(self, action: str, obj: Any) -> bool:
+        """Whether that action can do anything to this row now."""
+        return True
 
 
 class ActingAdmin(ActionButtons, ReadOnlyAdmin):

@@ -45,7 +45,7 @@ class UnusedFilter(admin.SimpleListFilter):
 class StagedImageAdmin(ActingAdmin):
     """Copies of images on hosts. What nothing has needed for an hour goes by itself."""
 
-    list_display = ("volume", "image", "host", "pool_name", "size", "use", "seen_at", "staged_at")
+    list_display = ("image", "use", "size", "host", "pool_name", "staged_at")
     list_filter = (UnusedFilter, "pool__host")
     search_fields = ("sha256", "volume")
     list_select_related = ("pool__host",)
@@ -74,10 +74,10 @@ class StagedImageAdmin(ActingAdmin):
             copy.shown = copies.shown([copy])[0]
         return copy
 
-    @admin.display(description="image")
-    def image(self, copy: Any) -> str:
-        """Its name, if the library still has it."""
-        return str(copy.shown.image)
+    @admin.display(ordering="volume")
+    def image(self, copy: Any) -> SafeString:
+        """Its name, if the library still has it, and that of its file."""
+        return format_html('{}<span class="detail">{}</span>', copy.shown.image, copy.volume)
 
     @admin.display(ordering="pool__host__name")
     def host(self, copy: StagedImage) -> str:

@@ -85,15 +85,12 @@ class QueueAdmin(ActionAdmin):
     list_display = (
         "id",
         "shown_state",
-        "command",
+        "asked",
         "resource",
         "host",
-        "since",
-        "took",
         "doing",
-        "attempt",
         "error",
-        "actor",
+        "since",
     )
     list_filter = (OpenFilter, "state", ParkedFilter, HostFilter, "command", "created")
 
