@@ -29,9 +29,10 @@ def stage(
 ) -> StagedImage:
     """The base volume of `image` lies on `pool`; it is copied there if it does not yet.
 
-    Safe to call twice and from several workers at once: one copies, the others
-    get `StagingBusy`. Raises `ImageError` if the local file is missing or
-    damaged (nothing is staged then), and what `Driver.upload_volume` raises.
+    Safe to call twice and from several workers at once, also for hosts that see
+    the same storage: one copies, the others get `StagingBusy`. Raises `ImageError`
+    if the local file is missing or damaged (nothing is staged then), and what
+    `Driver.upload_volume` raises.
     """
     if (staged := _staged(pool, image)) is not None:
         return staged
@@ -73,6 +74,7 @@ class Turn:
     """
 
     def __init__(self, pool: StoragePool, image: Image) -> None:
+        pool = _first_of_storage(pool)
         self._rows = StagingTurn.objects.filter(pool=pool, sha256=image.sha256)
         self._what = f"{image} is being copied to {pool}"
         self._renewed = time.monotonic()
@@ -106,6 +108,13 @@ class Turn:
     def give_back(self) -> None:
         """It is the next one's, if it was still ours."""
         self._rows.filter(until=self._until).delete()
+
+
+def _first_of_storage(pool: StoragePool) -> StoragePool:
+    """The pool in whose name all hosts that see the same storage take turns."""
+    if not pool.shared_id:
+        return pool
+    return StoragePool.objects.filter(shared_id=pool.shared_id).order_by("pk")[0]
 
 
 @contextlib.contextmanager
