@@ -20,9 +20,10 @@ def stage(
 ) -> StagedImage:
     """The base volume of `image` lies on `pool`; it is copied there if it does not yet.
 
-    Safe to call twice and from several workers at once: one copies, the others
-    get `StagingBusy`. Raises `ImageError` if the local file is missing or
-    damaged (nothing is staged then), and what `Driver.upload_volume` raises.
+    Safe to call twice and from several workers at once, also for hosts that see
+    the same storage: one copies, the others get `StagingBusy`. Raises `ImageError`
+    if the local file is missing or damaged (nothing is staged then), and what
+    `Driver.upload_volume` raises.
     """
     if (staged := _staged(pool, image)) is not None:
         return staged

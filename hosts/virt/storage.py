@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from hosts.virt import names, xml
-from hosts.virt.errors import AlreadyExists, InvalidState, NotFound, VirtError
+from hosts.virt.errors import AlreadyExists, DiskFull, InvalidState, NotFound, VirtError
 from hosts.virt.hostinfo import parse, refresh
 from hosts.virt.spec import VolumeSeen
 
@@ -268,11 +268,16 @@ class Upload:
         delete(connection, self.pool, self.name)
         marker = pool.createXML(xml.raw_volume_xml(MARK + self.name, 0), 0)
         # Raw whatever it holds: the bytes make the file, and qemu-img would put its own there.
-        size = self.capacity_bytes if self.format == "raw" else self.length
-        volume = pool.createXML(xml.raw_volume_xml(self.name, max(size, self.length)), 0)
+        volume = pool.createXML(xml.raw_volume_xml(self.name, 0), 0)
         _send(connection, volume, self._chunks(), self.length)
         # The host learns that the file is a qcow2 only by looking again.
         refresh(pool)
+        # Where the pool is full, libvirt 9.0 sometimes says that all is well.
+        written = int(parse(volume.XMLDesc(0)).findtext("physical", "0"))
+        if written < self.length:
+            raise DiskFull(f"{self.name}: {written} of {self.length} bytes were written")
+        if self.format == "raw" and self.capacity_bytes > self.length:
+            volume.resize(self.capacity_bytes, 0)
         marker.delete(0)
 
     def _chunks(self) -> Iterator[bytes]:

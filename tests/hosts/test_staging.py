@@ -175,6 +175,27 @@ def test_the_turn_of_the_dead_passes_on(world: World) -> None:
     assert not StagingTurn.objects.exists()
 
 
+def test_hosts_that_see_the_same_storage_copy_one_after_the_other(world: World) -> None:
+    """Both would write to the same file."""
+    image, first = big_image(), pool_of(world)
+    other = make_host(world.location)
+    second = other.pools.get()
+    StoragePool.objects.update(shared_id="nfs1")
+    for pool in (first, second):
+        pool.refresh_from_db()
+    refused = []
+
+    def meanwhile(sent: int) -> None:
+        with pytest.raises(StagingBusy):
+            stage(world.driver(other), second, image)
+        refused.append(sent)
+
+    stage(world.driver(), first, image, progress=meanwhile)
+    assert refused
+    stage(world.driver(other), second, image)
+    assert not StagingTurn.objects.exists()
+
+
 def test_two_orders_at_once_copy_the_image_once(world: World) -> None:
     first, second = world.order("one"), world.order("two")
     StagingTurn.objects.create(

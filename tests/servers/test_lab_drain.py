@@ -13,7 +13,7 @@ from django.utils import timezone
 from hosts.models import Host
 from tests.hosts.contract import wait_until
 from tests.lab import Lab
-from tests.servers.test_lab_fleet import BOOTED_WITHIN, answers, built, end, panel
+from tests.servers.test_lab_fleet import BOOTED_WITHIN, answers, complete, end, ordered, panel
 from tests.servers.test_lab_moves import (
     LONGEST_SILENCE,
     host_of,
@@ -26,7 +26,6 @@ from vpspanel.events.actor import SYSTEM
 from vpspanel.servers import maintenance as service
 from vpspanel.servers.demo import Demo
 from vpspanel.servers.draining import conduct_due
-from vpspanel.servers.models import Server
 from vpspanel.servers.models_maintenance import Maintenance
 
 __all__ = ["panel"]
@@ -52,11 +51,13 @@ def reaches(maintenance: Maintenance, state: str) -> float:
 
 def test_a_host_is_emptied_and_filled_again(lab: Lab, panel: Demo) -> None:
     Account.objects.update(server_limit=2 * PAIRS)
-    servers: list[Server] = []
-    for number in range(PAIRS):
-        pair = built(panel, [f"a{number}", f"b{number}"], group=f"apart{number}")
-        assert pair[0].host_id != pair[1].host_id
-        servers += pair
+    pairs = [
+        ordered(panel, [f"a{number}", f"b{number}"], group=f"apart{number}")
+        for number in range(PAIRS)
+    ]
+    servers = complete([one for pair in pairs for one in pair])
+    for first, second in zip(servers[::2], servers[1::2], strict=True):
+        assert first.host_id != second.host_id
     for server in servers:
         wait_until(partial(answers, server), BOOTED_WITHIN, "it answers")
     host = Host.objects.get(name=lab.hosts[0].name)

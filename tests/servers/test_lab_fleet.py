@@ -23,7 +23,7 @@ from hosts.virt.registry import close_all
 from tests.audit import assert_clean
 from tests.hosts.contract import wait_until
 from tests.lab import Lab
-from tests.world import work
+from tests.servers.lab_world import worker_with_threads
 from vpspanel.accounts.models import User
 from vpspanel.actions.models import Action
 from vpspanel.events.actor import Actor
@@ -33,7 +33,7 @@ from vpspanel.servers.groups import named_group
 from vpspanel.servers.lab import make_lab
 from vpspanel.servers.models import Server, ServerType
 from vpspanel.servers.observe import Observer
-from vpspanel.servers.ordering import order_server
+from vpspanel.servers.ordering import Ordered, order_server
 
 pytestmark = [pytest.mark.lab, pytest.mark.slow]
 
@@ -58,10 +58,10 @@ def customer() -> Actor:
     return Actor(User.objects.get(email=CUSTOMER_EMAIL), "page")
 
 
-def built(panel: Demo, names: list[str], *, group: str = "spread") -> list[Server]:
-    """Servers of one spread group, built by a worker."""
+def ordered(panel: Demo, names: list[str], *, group: str = "spread") -> list[Ordered]:
+    """Servers of one spread group."""
     apart = named_group(customer(), panel.project, group)
-    ordered = [
+    return [
         order_server(
             customer(),
             project=panel.project,
@@ -74,15 +74,24 @@ def built(panel: Demo, names: list[str], *, group: str = "spread") -> list[Serve
         for name in names
     ]
 
-    def all_done() -> bool:
-        work()
-        return not Action.objects.filter(state__in=("queued", "running")).exists()
 
-    wait_until(all_done, BOOTED_WITHIN, "all are built")
-    for one in ordered:
+def complete(orders: list[Ordered]) -> list[Server]:
+    """The servers, built by a worker."""
+    with worker_with_threads():
+        wait_until(nothing_is_due, BOOTED_WITHIN, "all are built")
+    for one in orders:
         one.action.refresh_from_db()
         assert one.action.state == "success", one.action.error_detail
-    return list(Server.objects.filter(pk__in=[one.server.pk for one in ordered]))
+    return [Server.objects.get(pk=one.server.pk) for one in orders]
+
+
+def built(panel: Demo, names: list[str]) -> list[Server]:
+    """Servers of one spread group, built by a worker."""
+    return complete(ordered(panel, names))
+
+
+def nothing_is_due() -> bool:
+    return not Action.objects.filter(state__in=("queued", "running")).exists()
 
 
 def answers(server: Server) -> bool:
@@ -98,12 +107,10 @@ def end(servers: list[Server]) -> None:
     for server in servers:
         services.delete(customer(), server.pk)
 
-    def all_gone() -> bool:
-        work()
-        rows = Server.objects.filter(pk__in=[server.pk for server in servers])
-        return set(rows.values_list("lifecycle", flat=True)) == {"deleted"}
-
-    wait_until(all_gone, BOOTED_WITHIN, "all are deleted")
+    with worker_with_threads():
+        wait_until(nothing_is_due, BOOTED_WITHIN, "all are deleted")
+    rows = Server.objects.filter(pk__in=[server.pk for server in servers])
+    assert set(rows.values_list("lifecycle", flat=True)) == {"deleted"}
     assert_clean()
 
 

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -16,7 +16,7 @@ import pytest
 from hosts.models import Host, HostStatus
 from hosts.monitor import Monitor
 from hosts.virt.registry import close_all
-from hosts.virt.spec import DomainSpec
+from hosts.virt.spec import DiskSpec, DomainSpec
 from tests.hosts.contract import MIB
 from tests.hosts.real_guests import HALT, Guests, guests
 from tests.kvm import KvmHost, kvm_host
@@ -54,9 +54,11 @@ class Panel:
     host: Host
     guests: Guests
 
-    def server(self, image: bytes = HALT) -> Server:
-        """A running guest with its row."""
+    def server(self, image: bytes = HALT, *, disk_bytes: int = 0) -> Server:
+        """A running guest with its row; its disk is as large as its image, if no larger one."""
         spec: DomainSpec = self.guests.spec(image)
+        if disk_bytes:
+            spec = self._on_overlay(spec, disk_bytes)
         self.guests.driver.define(spec)
         server = Server.objects.create(
             uuid=spec.uuid,
@@ -74,6 +76,12 @@ class Panel:
         )
         self.guests.driver.start(spec.uuid)
         return server
+
+    def _on_overlay(self, spec: DomainSpec, disk_bytes: int) -> DomainSpec:
+        pool, base = self.guests.prefix, spec.disks[0].volume
+        disk = DiskSpec(pool, f"{base}.qcow2", "vda", "qcow2")
+        self.guests.driver.create_overlay(pool, disk.volume, base=base, capacity_bytes=disk_bytes)
+        return replace(spec, disks=(disk,))
 
     def virsh(self, uuid: UUID) -> libvirt.virDomain:
         """The guest as somebody else sees it."""
