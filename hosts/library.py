@@ -25,6 +25,7 @@ from hosts.images.checksums import file_digest
 from hosts.images.download import download_image
 from hosts.images.errors import ImageError, ImageErrorCode
 from hosts.images.inspect import inspect_image, inspect_iso
+from hosts.images.web import check_url
 from hosts.models import Image, ImageStatus, ImageType
 
 MIB = 1024**2
@@ -37,6 +38,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 SIMULATED = "simulated-"  # how the files begin that no real host may run
 
 Say = Callable[[str], None]
+Watch = Callable[[int, int | None], None]
 
 
 # --- files --------------------------------------------------------------------
@@ -232,17 +234,12 @@ def fetch_image(name: str, *, say: Say | None = None) -> Image:
     return image
 
 
-def fetch_iso(
-    name: str, url: str, sha256: str, *, description: str = "", say: Say | None = None
-) -> Image:
-    """Fetch an ISO of that SHA-256 and make it available to all customers. Raises `ImageError`.
-
-    One of that name that is there already is replaced once the new one is.
-    """
-    digest = sha256.strip().lower()
-    if not _NAME.fullmatch(name) or not _SHA256.fullmatch(digest):
+def iso_row(name: str, url: str, sha256: str, *, description: str = "") -> Image:
+    """The row of an ISO that is to be fetched; nothing is asked of anybody. Raises `ImageError`."""
+    if not _NAME.fullmatch(name) or not _SHA256.fullmatch(sha256.strip().lower()):
         wrong = "A name has small letters, digits and hyphens, a SHA-256 has 64 hex digits."
         raise ImageError(ImageErrorCode.CATALOGUE, wrong)
+    check_url(url)
     new = {"type": ImageType.ISO, "description": name, "status": ImageStatus.UNAVAILABLE}
     image, _ = Image.objects.get_or_create(name=name, defaults=new)
     if image.type != ImageType.ISO:
@@ -250,12 +247,34 @@ def fetch_iso(
     if description:
         image.description = description[:200]
         image.save(update_fields=["description"])
+    return image
+
+
+def fetch_iso(
+    name: str,
+    url: str,
+    sha256: str,
+    *,
+    description: str = "",
+    say: Say | None = None,
+    watch: Watch = lambda done, total: None,
+) -> Image:
+    """Fetch an ISO of that SHA-256 and make it available to all customers. Raises `ImageError`.
+
+    One of that name that is there already is replaced once the new one is.
+    `watch` is told the bytes; what it raises ends the download, which the next call goes on with.
+    """
+    image = iso_row(name, url, sha256, description=description)
     report = Reporter(image, say)
+
+    def tell(done: int, total: int | None) -> None:
+        watch(done, total)
+        report.bytes(done, total)
+
     with only_one(name), _reported(image):
         target = image_dir() / "downloads" / f"{name}.iso"
-        found = download_image(
-            url, Checksum("", "sha256", "", digest), target, progress=report.bytes
-        )
+        checksum = Checksum("", "sha256", "", sha256.strip().lower())
+        found = download_image(url, checksum, target, progress=tell)
         report("Checking", CHECKED)
         _publish(image, found.path, sha256=found.sha256)
     return image

@@ -42,7 +42,7 @@ WRITABLE = {  # (change, add): everything else is shown only
     "hosts.Enrolment": (True, True),
     "hosts.Host": (True, False),
     "hosts.IPPool": (True, True),
-    "hosts.Image": (True, False),
+    "hosts.Image": (True, True),  # the form for an ISO
     "hosts.Location": (True, True),
     "hosts.StoragePool": (True, False),
     "servers.Announcement": (True, True),

@@ -13,9 +13,10 @@ from hosts.models import Host, Image, IPPool, Location, StoragePool
 from hosts.models_fleet import Enrolment, KnownHostKey
 from vpspanel.events.staff import ModelAdmin, Recorded
 from vpspanel.servers.admin_host_pages import HostPages
+from vpspanel.servers.admin_isos import IsoPages
 
 WRITTEN_BY_STAFF = (Enrolment, Host, Image, IPPool, KnownHostKey, Location, StoragePool)
-MORE: dict[type[Model], tuple[type[ModelAdmin], ...]] = {Host: (HostPages,)}
+MORE: dict[type[Model], tuple[type[ModelAdmin], ...]] = {Host: (HostPages,), Image: (IsoPages,)}
 
 
 def record_changes() -> None:

@@ -9,6 +9,7 @@ from vpspanel.servers import (
     adopting_steps,  # noqa: F401 - registers its own
     copies_steps,  # noqa: F401 - registers its own
     drift_steps,  # noqa: F401 - registers its own
+    iso_offer_steps,  # noqa: F401 - registers its own
     iso_steps,  # noqa: F401 - registers its own
     loss_commands,  # noqa: F401 - registers its own
     moving_commands,  # noqa: F401 - registers its own
