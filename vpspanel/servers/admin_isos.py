@@ -17,6 +17,9 @@ from vpspanel.events.staff import ModelAdmin, staff_actor
 from vpspanel.servers import iso_offers
 
 
+WIDE = {"size": 64}
+
+
 class IsoForm(forms.Form):
     """What `manage.py iso_fetch` takes."""
 
@@ -25,9 +28,17 @@ class IsoForm(forms.Form):
     )
     description = forms.CharField(max_length=200, required=False, help_text="What customers read.")
     url = forms.CharField(
-        label="URL", max_length=1000, help_text="http or https. It is fetched by a worker."
+        label="URL",
+        max_length=1000,
+        help_text="http or https. It is fetched by a worker.",
+        widget=forms.TextInput(attrs=WIDE),
     )
-    sha256 = forms.CharField(label="SHA-256", max_length=64, help_text="As its maker publishes it.")
+    sha256 = forms.CharField(
+        label="SHA-256",
+        max_length=64,
+        help_text="As its maker publishes it.",
+        widget=forms.TextInput(attrs=WIDE),
+    )
 
 
 class IsoPages(ModelAdmin):
