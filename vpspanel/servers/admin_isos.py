@@ -16,7 +16,6 @@ from vpspanel.errors import Refused
 from vpspanel.events.staff import ModelAdmin, staff_actor
 from vpspanel.servers import iso_offers
 
-
 WIDE = {"size": 64}
 
 
