@@ -21,6 +21,7 @@ from tests.servers.test_lab_moves import (
     wait_until_ended,
     written,
 )
+from vpspanel.actions.services import open_action
 from vpspanel.events.actor import SYSTEM
 from vpspanel.servers import services, stale
 from vpspanel.servers.demo import Demo
@@ -67,6 +68,9 @@ def test_it_runs_on_from_its_snapshot_and_the_lost_disk_is_kept(lab: Lab, panel:
             cable.reconnect()
         wait_until(has_status(lost, HostStatus.REACHABLE), 60, "it is back")
         wait_until(StaleCopy.objects.exists, 60, "its copy is found")
+        found = stale.stale_copies(lost).get()
+        # It may have been seen running at first: then the panel forces it off by itself.
+        wait_until(lambda: not open_action("stale_copy", found.pk), 60, "nothing is done to it")
         assert power_on(lost, server) is Power.OFF
         stale.clean_up(SYSTEM, stale.stale_copies(lost).get())
         wait_until(lambda: not StaleCopy.objects.exists(), 60, "it is cleaned up")
