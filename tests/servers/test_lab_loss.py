@@ -7,6 +7,7 @@ what needs several hosts, a network between them, or the whole panel.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -53,6 +54,7 @@ RECOVERED_WITHIN = 10.0
 FORCED_OFF_WITHIN = 15.0
 BUSY_MACHINE = 3.0  # the same again and again: other tests run beside this one
 PAGES_P95 = 0.5
+FROZEN_FOR = float(os.environ.get("VPSPANEL_FROZEN_SECONDS", "6"))  # CHECKS 30: 300
 
 
 @contextmanager
@@ -176,27 +178,40 @@ def while_it_is_silent(web: Server, other: Server) -> None:
     """CHECKS 31 and table E: shown in time, its action parks, and the pages of others are quick."""
     began = time.monotonic()
     action = services.power_off(customer(), web.pk)
-    client = Client()
-    client.force_login(User.objects.get(email=CUSTOMER_EMAIL))
-    page = reverse("servers:show", args=[other.pk])
     times: list[float] = []
     noticed = parked = 0.0
     silent = has_status(host_of(web), HostStatus.UNREACHABLE)
     while not (noticed and parked) and time.monotonic() - began < 3 * PARKED_WITHIN:
-        asked = time.monotonic()
-        assert client.get(page).status_code == 200
-        times.append(time.monotonic() - asked)
+        times += page_times(other, 0.2)
         noticed = noticed or (time.monotonic() - began if silent() else 0.0)
         parked = parked or (time.monotonic() - began if is_parked(action) else 0.0)
-        time.sleep(0.2)
-    p95 = sorted(times)[int(len(times) * 0.95)]
-    print(f"\nunreachable {noticed:.1f} s, parked {parked:.1f} s, page p95 {p95 * 1000:.0f} ms")
+    pages = p95(times)
+    print(f"\nunreachable {noticed:.1f} s, parked {parked:.1f} s, page p95 {pages * 1000:.0f} ms")
     assert 0 < noticed <= UNREACHABLE_WITHIN
     assert 0 < parked <= PARKED_WITHIN
-    assert p95 <= PAGES_P95
+    assert pages <= PAGES_P95
     assert Server.objects.get(pk=web.pk).power_seen == "running"
     actions.give_up(action, actor=SYSTEM)
     wait_until(lambda: not is_open(action), 30, "it is given up")
+
+
+def page_times(server: Server, seconds: float) -> list[float]:
+    """Seconds that its page took, asked for five times a second."""
+    client = Client()
+    client.force_login(User.objects.get(email=CUSTOMER_EMAIL))
+    page, times = reverse("servers:show", args=[server.pk]), list[float]()
+    end = time.monotonic() + seconds
+    while not times or time.monotonic() < end:
+        began = time.monotonic()
+        assert client.get(page).status_code == 200
+        times.append(time.monotonic() - began)
+        time.sleep(0.2)
+    return times
+
+
+def p95(times: list[float]) -> float:
+    """What 95 of 100 stay below."""
+    return sorted(times)[int(len(times) * 0.95)]
 
 
 def is_parked(action: Action) -> bool:
@@ -233,8 +248,9 @@ def test_daemons_freeze_and_die_and_a_host_boots(lab: Lab, panel: Demo) -> None:
         try:
             frozen = took(has_status(host, HostStatus.UNREACHABLE), UNREACHABLE_WITHIN, "it shows")
             threads = threading.active_count()
-            time.sleep(6)  # several more tries to reach it
+            pages = p95(page_times(other, FROZEN_FOR))  # several more tries to reach it
             assert threading.active_count() <= threads + 2
+            assert pages <= PAGES_P95
             assert has_status(host_of(other), HostStatus.REACHABLE)()
         finally:
             machine.signal_libvirtd(signal.SIGCONT)
@@ -254,7 +270,8 @@ def test_daemons_freeze_and_die_and_a_host_boots(lab: Lab, panel: Demo) -> None:
         wait_until(lambda: not is_open(started), 60, "it starts again")
         booted = boots(lab, web)
     print(
-        f"\nfrozen: {frozen:.1f} s, thawed {thawed:.1f} s, back {returned:.1f} s, "
+        f"\nfrozen: {frozen:.1f} s, page p95 {pages * 1000:.0f} ms, thawed {thawed:.1f} s, "
+        f"back {returned:.1f} s, "
         f"forced off {forced:.1f} s, running after a boot {booted:.1f} s"
     )
     assert frozen <= UNREACHABLE_WITHIN
