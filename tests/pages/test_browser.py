@@ -168,6 +168,7 @@ def test_the_password_is_shown_once_and_copied(world: World, visit: Open, panel:
     page.locator("#copy-password").click()
     assert page.evaluate("navigator.clipboard.readText()") == password
     page.get_by_role("link", name="I have it").click()
+    expect(page.locator("#root-password")).to_have_count(0)  # a closed dialog is emptied after that
     assert password not in page.content()
     page.reload()
     expect(page.locator("#reveal")).to_have_count(0)
