@@ -22,6 +22,7 @@ from django.urls import reverse
 
 from hosts.models import Host, HostStatus, StoragePool
 from hosts.monitor import Monitor, Pace
+from hosts.virt.connection import Limits
 from hosts.virt.errors import VirtError
 from hosts.virt.registry import driver_for
 from hosts.virt.spec import Power
@@ -249,7 +250,8 @@ def test_daemons_freeze_and_die_and_a_host_boots(lab: Lab, panel: Demo) -> None:
             frozen = took(has_status(host, HostStatus.UNREACHABLE), UNREACHABLE_WITHIN, "it shows")
             threads = threading.active_count()
             pages = p95(page_times(other, FROZEN_FOR))  # several more tries to reach it
-            assert threading.active_count() <= threads + 2
+            # An attempt to connect that hangs has a thread, and one that closes what it opens.
+            assert threading.active_count() <= threads + 2 * Limits().openings
             assert pages <= PAGES_P95 * BUSY_MACHINE
             assert has_status(host_of(other), HostStatus.REACHABLE)()
         finally:
