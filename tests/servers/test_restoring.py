@@ -23,13 +23,14 @@ from vpspanel.events.models import Event
 from vpspanel.servers import evacuation, services, stale
 from vpspanel.servers.audit import audit
 from vpspanel.servers.audit_records import check_records
+from vpspanel.servers.evacuation import evacuate
 from vpspanel.servers.groups import named_group
 from vpspanel.servers.images import image_owner
 from vpspanel.servers.models import Server, StaleCopy
 from vpspanel.servers.moving import move_server
 from vpspanel.servers.observe import Observer
 from vpspanel.servers.rescue import enable_rescue
-from vpspanel.servers.snapshots import create_image
+from vpspanel.servers.snapshots import create_image, delete_image
 
 pytestmark = pytest.mark.both_databases
 
@@ -220,6 +221,34 @@ def test_what_fails_leaves_it_where_it_was(world: World, call: str) -> None:
     assert not [one for one in there.volumes("vpspanel") if server.owns_volume(one.name)]
     assert CapacityClaim.objects.get().host == world.host
     assert wrong() == []
+
+
+def test_a_snapshot_that_is_deleted_meanwhile_leaves_it_where_it_was(world: World) -> None:
+    server, image = with_snapshot(world)
+    lose(world, shared=False)
+    (action,) = evacuate(
+        SYSTEM, world.host, confirmed_name=world.host.name, fenced=FENCED, from_copies=True
+    ).actions
+    delete_image(world.alice, image.pk)
+    work()
+    action.refresh_from_db()
+    assert (action.state, action.error_code) == ("error", "image_gone")
+    server.refresh_from_db()
+    assert server.host == world.host
+    assert CapacityClaim.objects.get().host == world.host
+    assert wrong() == []
+
+
+def test_a_second_click_begins_nothing_more(world: World) -> None:
+    with_snapshot(world)
+    lose(world, shared=False)
+    confirmed: dict[str, Any] = {"confirmed_name": world.host.name, "fenced": FENCED}
+    first, second = (evacuate(SYSTEM, world.host, from_copies=True, **confirmed) for _ in range(2))
+    assert (len(first.actions), second.actions) == (1, [])
+    assert "restore is still open" in second.stays[0].reason
+    assert CapacityClaim.objects.count() == 2  # where it was, and what is held elsewhere
+    work()
+    assert CapacityClaim.objects.get().host == world.hosts[1]
 
 
 def test_what_lies_there_already_is_nobodys_to_overwrite(world: World) -> None:
