@@ -31,7 +31,7 @@ def check_there(context: Context) -> Outcome:
         raise Fail(
             "already_there",
             "Something of it lies on the other host already.",
-            detail=f"On {site.host} lie {', '.join(found)}. Clean up there, or choose another host",
+            detail=f"On {site.host} lie {', '.join(found)}. Clean up there, then evacuate again",
         )
     return Outcome()
 
