@@ -29,6 +29,7 @@ pytestmark = pytest.mark.both_databases
 FORM = "admin:hosts_image_add"
 CONTENT = iso_file()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+ANY = "a" * 64  # names of tests must not depend on the moment at which that file was made
 
 
 @pytest.fixture
@@ -80,11 +81,11 @@ def test_a_failure_is_shown_with_its_reason(world: World, client: Client, url: s
 @pytest.mark.parametrize(
     ("name", "address", "sha256", "said"),
     [
-        ("Installer", "https://example.com/a.iso", SHA256, "small letters"),
+        ("Installer", "https://example.com/a.iso", ANY, "small letters"),
         ("installer", "https://example.com/a.iso", "abc", "64 hex digits"),
-        ("installer", "file:///etc/passwd", SHA256, "not an http or https address"),
-        ("installer", "https://me:secret@example.com/a.iso", SHA256, "credentials"),
-        ("tiny", "https://example.com/a.iso", SHA256, "is an image, and no ISO"),
+        ("installer", "file:///etc/passwd", ANY, "not an http or https address"),
+        ("installer", "https://me:secret@example.com/a.iso", ANY, "credentials"),
+        ("tiny", "https://example.com/a.iso", ANY, "is an image, and no ISO"),
     ],
 )
 def test_what_cannot_be_right_is_refused_at_once(
